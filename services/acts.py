@@ -188,10 +188,10 @@ def _why(asked: Asked) -> Why:
     return Why(reason=asked.reason, by=asked.by, despite_alarm=asked.despite_alarm)
 
 
-def _named(session: Session, asked: Asked) -> str:
+def _named(session: Session, current: Assignment, asked: Asked) -> str:
     if not asked.bundle:
         raise InputInvalid("bundle: name one, by its id or the start of it")
-    return stored_id(session, asked.bundle)
+    return stored_id(session, asked.bundle, of=current.cascade)
 
 
 def _stop(session: Session, current: Assignment, settings: Settings, asked: Asked, now: datetime) -> None:
@@ -211,21 +211,21 @@ def _roll_back(session: Session, current: Assignment, settings: Settings, asked:
         raise InputInvalid("a bundle to go back to, and past the condemned ones, are two ways: give one")
     if asked.despite_alarm is not None and asked.bundle is None:
         raise InputInvalid("despite_alarm: name the bundle that is wanted all the same")
-    to = None if asked.bundle is None else stored_id(session, asked.bundle)
+    to = None if asked.bundle is None else stored_id(session, asked.bundle, of=current.cascade)
     past = asked.past_condemned
     rollout.roll_back(session, current, settings, _why(asked), now=now, to=to, past_condemned=past)
 
 
 def _promote(session: Session, current: Assignment, settings: Settings, asked: Asked, now: datetime) -> None:
-    rollout.choose(session, current, _named(session, asked), settings, _why(asked), now=now)
+    rollout.choose(session, current, _named(session, current, asked), settings, _why(asked), now=now)
 
 
 def _approve(session: Session, current: Assignment, settings: Settings, asked: Asked, now: datetime) -> None:
-    judging.approve(session, current, _named(session, asked), settings, _why(asked), now=now)
+    judging.approve(session, current, _named(session, current, asked), settings, _why(asked), now=now)
 
 
 def _decline(session: Session, current: Assignment, settings: Settings, asked: Asked, now: datetime) -> None:
-    judging.decline(session, current, _named(session, asked), settings, _why(asked), now=now)
+    judging.decline(session, current, _named(session, current, asked), settings, _why(asked), now=now)
 
 
 _MOVES: Mapping[Act, Callable[[Session, Assignment, Settings, Asked, datetime], None]] = {

@@ -58,10 +58,19 @@ class DeliveryStory:
 
 
 def delivery_stories(
-    session: Session, *, cascade: str | None = None, fates: Sequence[Fate] = tuple(Fate), limit: int = 100
+    session: Session,
+    *,
+    cascades: Sequence[str | None] = (None,),
+    fates: Sequence[Fate] = tuple(Fate),
+    limit: int = 100,
 ) -> tuple[DeliveryStory, ...]:
-    """The messages of one cascade or of all that came to one of these fates, newest first."""
-    return stories_of(session, newest_deliveries(session, cascade=cascade, fates=fates, limit=limit))
+    """The messages of these cascades (None = of all) that came to one of these fates, newest
+    first.
+    """
+    found = [one for name in cascades for one in newest_deliveries(session, cascade=name, fates=fates, limit=limit)]
+    if len(cascades) > 1:
+        found = sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[:limit]
+    return stories_of(session, found)
 
 
 def retry(session: Session, delivery_id: UUID, *, now: datetime) -> DeliveryStory:

@@ -168,6 +168,7 @@ class Settings(BaseSettings):
     auth: Annotated[
         Auth, AfterValidator(_auth_there), Field(title="on, or off where KNOWGATE_HOST is a loopback address")
     ] = Auth.ON
+    sign_in_lifetime: _Duration = timedelta(hours=12)
     max_body_bytes: Annotated[int, _whole(1024, 1 << 30)] = 1 << 26
     public_url: Annotated[
         str | None, AfterValidator(_url("http://", "https://")), Field(title="an http(s) address")

@@ -13,6 +13,7 @@
     ├── ClaimLost          another worker took the job, message or delivery over
     ├── AttemptTaken       another run already made this certification attempt
     ├── TokenNameTaken     a token of this name exists
+    ├── TokenUnknown       no token of this name works
     ├── NaiveTime          a time without its offset
     ├── ShardRefused       a shard that cannot be written or read as asked
     │   └── FingerprintDiffers  its vectors are hidden states of something else
@@ -136,6 +137,15 @@ class AttemptTaken(StoreError):
         super().__init__(
             f"another run made attempt {attempt} of {cascade!r} meanwhile; run it again, it takes the next number"
         )
+
+
+class TokenUnknown(StoreError):
+    """No token of this name works."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cure = "no such token, or it is revoked already; `knowgate token list` shows all"
+        super().__init__(f"token is {name!r}: {self.cure}")
 
 
 class TokenNameTaken(StoreError):

@@ -4,10 +4,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from knowgate._bundles import signing
 from knowgate._shipping.client import SIGNATURE_HEADER
+from services.http.access import InAccess
 from services.http.auth import require
 from services.http.conditional import conditional
 from services.http.context import InContext
 from store.engine import reading
+from store.errors import BundleUnknown
 from store.releases import bundles
 from store.tokens import TokenRole
 
@@ -22,12 +24,13 @@ FOR_EVER = "private, max-age=31536000, immutable"
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}, "description": "The safetensors file."}},
 )
-def get_bundle(request: Request, bundle_id: str, context: InContext) -> Response:
+def get_bundle(request: Request, bundle_id: str, context: InContext, access: InAccess) -> Response:
     """The file whose SHA-256 is the id. With a signing key set, `Knowgate-Signature` is Ed25519
     over the id.
     """
     with reading(context.engine) as session:
         record = bundles.bundle(session, bundle_id)
+        access.require_sight(record.cascade, BundleUnknown(bundle_id))
         content = bundles.bundle_content(session, bundle_id)
     headers = {"Cache-Control": FOR_EVER}
     key = context.settings.signing_key

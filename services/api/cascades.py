@@ -2,15 +2,14 @@
 what is labelled for the next certificate.
 """
 
-from typing import Annotated
-
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
 from services.acts import cascade_state
 from services.api.wire import CascadeDetail, CascadeList, CascadeSummary
 from services.declaration.cascade_text import without_secrets
-from services.http.auth import is_admin, require
+from services.http.access import InAccess
+from services.http.auth import require
 from services.http.conditional import conditional_json
 from services.http.context import InContext
 from services.labelling.progress import LabelProgress, label_progress
@@ -29,10 +28,10 @@ router = APIRouter(tags=["cascades"])
     dependencies=[Depends(require(TokenRole.READ, TokenRole.RUNTIME))],
     response_model=CascadeList,
 )
-def get_cascades(request: Request, context: InContext) -> Response:
-    """Every cascade with its tiers, its champion and its open alerts."""
+def get_cascades(request: Request, context: InContext, access: InAccess) -> Response:
+    """Every cascade that the token reaches, with its tiers, its champion and its open alerts."""
     with reading(context.engine) as session:
-        names = cascades.cascade_names(session)
+        names = filter(access.covers, cascades.cascade_names(session))
         listed = CascadeList(cascades=tuple(summary_of(session, name) for name in names))
     return conditional_json(request, listed)
 
@@ -43,7 +42,7 @@ def get_cascades(request: Request, context: InContext) -> Response:
     dependencies=[Depends(require(TokenRole.READ, TokenRole.RUNTIME))],
     response_model=CascadeDetail,
 )
-def get_cascade(request: Request, name: str, context: InContext, admin: Annotated[bool, Depends(is_admin)]) -> Response:
+def get_cascade(request: Request, name: str, context: InContext, access: InAccess) -> Response:
     """The specification in force, the assignment, and what each runtime last acknowledged.
 
     Whoever knows the address of a webhook may post to it: only role admin sees more of it than its
@@ -54,7 +53,7 @@ def get_cascade(request: Request, name: str, context: InContext, admin: Annotate
         detail = CascadeDetail(
             summary=summary_of(session, name),
             state=cascade_state(session, name, now=context.now()),
-            spec=spec if admin else without_secrets(spec),
+            spec=spec if access.role is TokenRole.ADMIN else without_secrets(spec),
             runtimes=assignments.acknowledgements(session, name),
         )
     return conditional_json(request, detail)

@@ -27,6 +27,7 @@ from services.api.assignments import leased
 from services.api.openapi import body_of
 from services.api.rows import require_short
 from services.api.wire import DecideAnswer, DecideRequest
+from services.http.access import InAccess
 from services.http.auth import require
 from services.http.bodies import Body, parse_json, require_json
 from services.http.context import Context, InContext
@@ -44,7 +45,7 @@ router = APIRouter(tags=["decisions"])
     dependencies=[Depends(require(TokenRole.INGEST)), Depends(require_json)],
     openapi_extra=body_of("DecideRequest"),
 )
-def post_decide(body: Body, context: InContext) -> DecideAnswer:
+def post_decide(body: Body, context: InContext, access: InAccess) -> DecideAnswer:
     """Whether to keep the answer of a non-last tier, by the bundle that is in force.
 
     `explore` true asks for one more thing: run the last tier as well, serve what was retained, and
@@ -60,6 +61,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     document = parse_json(body, finite=False)
     unusable = _set_aside(document) if isinstance(document, dict) else {}
     asked = codec.decode(DecideRequest, document)
+    access.require(asked.cascade)
     require_short({**document, "hidden_base64": None})
     now = context.now()
     with reading(context.engine) as session:

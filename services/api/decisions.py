@@ -22,6 +22,7 @@ from services.api.openapi import body_of
 from services.api.rows import Parsed, parse_decisions
 from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
 from services.api.wire import DecisionsReceipt
+from services.http.access import InAccess
 from services.http.auth import require
 from services.http.bodies import Body, media_type, parse_json, rows_of
 from services.http.context import Context, InContext
@@ -45,14 +46,15 @@ log = logging.getLogger("knowgate.api")
     dependencies=[Depends(require(TokenRole.INGEST, TokenRole.RUNTIME))],
     openapi_extra=body_of("DecisionBatch", vectors=True),
 )
-def post_decisions(request: Request, body: Body, context: InContext) -> DecisionsReceipt:
+def post_decisions(request: Request, body: Body, context: InContext, access: InAccess) -> DecisionsReceipt:
     """Stores each decision once, however often it is sent; answers when all is committed.
 
     A row that cannot be stored is listed under `rejected` with its place in the batch, its field,
     the value and the cure; the others are stored. Attempts of a model that the cascade does not
     declare are stored and counted under `undeclared`: nothing is learned or certified from them.
     Send JSON, or one safetensors file that carries the hidden states too; one with NaN or infinity
-    is left out and counted under `vectors_dropped`, its decision is stored.
+    is left out and counted under `vectors_dropped`, its decision is stored. A batch with a row of a
+    cascade that the token does not reach is refused whole.
     """
     now = context.now()
     if media_type(request) == VECTORS_MEDIA_TYPE:
@@ -63,6 +65,7 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
         cure = f"send {JSON_MEDIA_TYPE} or {VECTORS_MEDIA_TYPE}"
         raise ApiError(415, field="content-type", value=media_type(request), cure=cure)
     parsed = parse_decisions(rows, now, vectors.check)
+    access.require(*{decision.cascade for decision in parsed.records})
     receipt = store_batch(context, parsed, vectors, now)
     context.metrics.count_batch("decisions", receipt.stored, receipt.duplicates, len(receipt.rejected))
     if receipt.vectors_dropped:

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from services.api.wire import DeliveryList
 from services.deliveries import DeliveryStory, delivery_stories, retry, try_receivers
+from services.http.access import InAccess
 from services.http.auth import require, who_asks
 from services.http.conditional import conditional_json
 from services.http.context import InContext
 from store.engine import reading, transaction
+from store.errors import DeliveryUnknown
 from store.tokens import TokenRole
-from store.watching.deliveries import Fate
+from store.watching.deliveries import Fate, delivery
 
 router = APIRouter(tags=["deliveries"])
 
@@ -28,17 +30,18 @@ router = APIRouter(tags=["deliveries"])
 def get_deliveries(
     request: Request,
     context: InContext,
+    access: InAccess,
     cascade: str | None = None,
     fate: Fate | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
-    """Those of one cascade or of all, newest first, each with its tries; of one fate where it is
-    given.
+    """Those of one cascade or of all that the token reaches, newest first, each with its tries; of
+    one fate where it is given.
     """
     fates = tuple(Fate) if fate is None else (fate,)
     with reading(context.engine) as session:
-        listed = DeliveryList(deliveries=delivery_stories(session, cascade=cascade, fates=fates, limit=limit))
-    return conditional_json(request, listed)
+        found = delivery_stories(session, cascades=access.among(cascade), fates=fates, limit=limit)
+    return conditional_json(request, DeliveryList(deliveries=found))
 
 
 @router.post(
@@ -46,11 +49,12 @@ def get_deliveries(
     summary="One more try for a message that was given up",
     dependencies=[Depends(require(TokenRole.OPERATOR))],
 )
-def post_retry(context: InContext, delivery_id: UUID) -> DeliveryStory:
+def post_retry(context: InContext, access: InAccess, delivery_id: UUID) -> DeliveryStory:
     """The message as it is then. 409 where it was not given up, or a later one of the same alert
     has reached its receiver.
     """
     with transaction(context.engine) as session:
+        access.require_sight(delivery(session, delivery_id).cascade, DeliveryUnknown(delivery_id))
         return retry(session, delivery_id, now=context.now())
 
 
@@ -60,9 +64,9 @@ def post_retry(context: InContext, delivery_id: UUID) -> DeliveryStory:
     status_code=202,
     dependencies=[Depends(require(TokenRole.OPERATOR))],
 )
-def post_test(request: Request, context: InContext, name: str) -> DeliveryList:
+def post_test(context: InContext, name: str, by: Annotated[str, Depends(who_asks)]) -> DeliveryList:
     """The messages, which the scheduler sends next; `GET /v1/deliveries` says how it went. 409
     where the cascade declares no receiver.
     """
     with transaction(context.engine) as session:
-        return DeliveryList(deliveries=try_receivers(session, name, by=who_asks(request, context), now=context.now()))
+        return DeliveryList(deliveries=try_receivers(session, name, by=by, now=context.now()))

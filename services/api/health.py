@@ -8,6 +8,7 @@ start.
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Response
 
+from services.http.access import require_whole
 from services.http.auth import require
 from services.http.context import Context, InContext
 from services.http.errors import ApiError
@@ -53,7 +54,11 @@ def _beat(context: Context) -> str:
         return heartbeat(session, now=context.now()).sentence
 
 
-@router.get("/metrics", summary="Figures for Prometheus", dependencies=[Depends(require(TokenRole.READ))])
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    dependencies=[Depends(require(TokenRole.READ)), Depends(require_whole)],
+)
 def get_metrics(context: InContext) -> Response:
     """Counters of this process, and what the database says of every cascade, as text for
     Prometheus.

@@ -23,6 +23,7 @@ from services.api.wire import (
     PromoteRequest,
     ResumeRequest,
     RollbackRequest,
+    TokenRequest,
     TrainRequest,
 )
 
@@ -80,6 +81,7 @@ EXAMPLES: Mapping[str, Any] = {
     "PromoteRequest": {"bundle": "9f2c14aa03b7", "reason": "known to be good", "despite_alarm": None},
     "TrainRequest": {"reason": "a new market", "insist": False},
     "FreezeRequest": {"reason": "the sale of the year", "duration": "2d"},
+    "TokenRequest": {"name": "gateway-7", "role": "runtime", "cascades": ["support"], "expires_in": "90d"},
     "Acknowledgement": {
         "runtime": "gateway-7",
         "generation": 3,
@@ -120,6 +122,7 @@ BODIES: Mapping[str, type] = {
     "PromoteRequest": PromoteRequest,
     "TrainRequest": TrainRequest,
     "FreezeRequest": FreezeRequest,
+    "TokenRequest": TokenRequest,
     "Acknowledgement": Acknowledgement,
 }
 

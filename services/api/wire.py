@@ -13,6 +13,7 @@ from services.acts import CascadeState
 from services.alerts import AlertStory
 from services.deliveries import DeliveryStory
 from store.releases.assignments import RuntimeState
+from store.tokens import TokenRecord, TokenRole
 from store.watching.alert_acts import Act
 
 
@@ -134,6 +135,34 @@ class FreezeRequest(CascadeActRequest):
 
     duration: str | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenList:
+    """Tokens without their secrets, by name."""
+
+    tokens: tuple[TokenRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What a token is to be."""
+
+    name: str
+    role: TokenRole
+    cascades: tuple[str, ...] | None = None  # None = all that the asking token reaches
+    expires_in: str | None = None  # a duration, such as 90d; None = it does not expire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMade:
+    """A token with its secret, which is told this once."""
+
+    name: str
+    role: TokenRole
+    cascades: tuple[str, ...] | None
+    expires_at: datetime | None
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

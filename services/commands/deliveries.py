@@ -39,7 +39,7 @@ def list_deliveries(
     """List messages, newest first: those that wait or were given up, unless all are asked for."""
     fates = tuple(Fate) if every else _OPEN
     with database(read_settings()) as engine, reading(engine) as session:
-        shown = delivery_stories(session, cascade=cascade, fates=fates, limit=limit)
+        shown = delivery_stories(session, cascades=(cascade,), fates=fates, limit=limit)
     if as_json:
         print_rows("deliveries", shown, as_json=True, columns=())
         return

@@ -1,10 +1,11 @@
 """Who may ask for what.
 
-A program shows `Authorization: Bearer kg_…`; a person's browser shows the cookie that the sign-in
-page set, which opens pages and their forms, and nothing else. Roles:
+A program shows `Authorization: Bearer kg_…`; a person's browser shows the cookie of its sign-in,
+which opens pages and their forms, and nothing else. Roles:
 `ingest` sends decisions and labels and asks for verdicts; `runtime` fetches assignments and
 bundles, acknowledges them and ships its decisions; `read` looks at everything; `operator` looks at
-everything and acts on it; `admin` may do all of it.
+everything and acts on it; `admin` may do all of it. Each reaches all cascades or those that it
+names (`services.http.access`).
 
 A page's form acts for the person whose cookie it carries. Browsers send the cookie with no request
 that another site makes, and a form is taken from our own pages alone.
@@ -19,85 +20,96 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer
 
-from services.http.context import InContext
+from services.http.access import LOOKERS, Access, InAccess
+from services.http.context import Context, InContext
 from services.http.errors import ApiError
 from services.settings import Auth, is_loopback, operator
-from store.tokens import TokenRole
+from store.tokens import TokenRecord, TokenRole
 
-COOKIE = "knowgate_token"
+COOKIE = "knowgate_sign_in"
 OFF = "with KNOWGATE_AUTH=off the service answers to localhost alone; switch it on to use another name"
 BEARER = HTTPBearer(auto_error=False, description="A token from `knowgate token create NAME --role ROLE`.")
+_MAKE_ONE = "make one with `knowgate token create NAME --role ROLE`"
 
 
 def require(*roles: TokenRole) -> Callable[..., None]:
     """A dependency that lets only these roles and `admin` through, and `operator` wherever `read`
-    may go. Raises 401 or 403 with the cure.
+    may go; and to the address of a cascade, `…/{name}`, only who reaches it. Raises 401 or 403 with
+    the cure.
     """
 
     def check(request: Request, context: InContext, _: object = Security(BEARER)) -> None:
-        if context.settings.auth is Auth.OFF:
-            require_loopback_host(request, OFF)
-            return
-        token = bearer_of(request)
-        if not token:
-            raise _unauthorized("missing", f"send 'Authorization: Bearer kg_…' of a token with role {roles[0]}")
-        _check(context, token, roles)
+        access = _asking(request, context, roles)
+        if not access.may(*roles):
+            wanted = " or ".join([*roles, TokenRole.ADMIN])
+            raise ApiError(403, field="token", value=f"role {access.role}", cure=f"use a token with role {wanted}")
+        _let_in(request, access)
 
     return check
 
 
-def is_admin(request: Request, context: InContext) -> bool:
-    """Whether whoever asks may see secrets; with KNOWGATE_AUTH=off that is everybody
-    who is let in.
+def page_access(request: Request, context: InContext) -> Access | None:
+    """What the browser's sign-in (or a bearer token) opens of pages; None where it opens none.
+    Raises 403 for the pages of a cascade that it does not reach.
     """
     if context.settings.auth is Auth.OFF:
-        return True
-    return _is_of(context, bearer_of(request), TokenRole.ADMIN)
+        access = _of_this_machine(request, context)
+    else:
+        shown = bearer_of(request)
+        found = signed_in(request, context) if shown is None else _of_token(_good(context, shown))
+        if found is None or found.role not in LOOKERS:
+            return None
+        access = found
+    _let_in(request, access)
+    return access
 
 
-def has_page_access(request: Request, context: InContext) -> bool:
-    """Whether the browser's cookie (or a bearer token) may look at pages."""
-    if context.settings.auth is Auth.OFF:
-        require_loopback_host(request, OFF)
-        return True
-    shown = bearer_of(request)
-    return may_read(context, request.cookies.get(COOKIE, "") if shown is None else shown)
+def signed_in(request: Request, context: Context) -> Access | None:
+    """What the browser's sign-in opens; None where there is none, or where it has ended."""
+    found = context.tokens.sign_in(request.cookies.get(COOKIE, ""), context.now())
+    return None if found is None else Access(name=found.name, role=found.role, cascades=found.cascades)
 
 
-def may_read(context: InContext, token: str) -> bool:
-    """Whether the token may look at pages."""
-    return _is_of(context, token, TokenRole.READ)
+def token_of_looker(context: Context, plaintext: str) -> TokenRecord | None:
+    """A good token of a role that pages open to; else None."""
+    token = _good(context, plaintext)
+    return token if token is not None and token.role in LOOKERS else None
 
 
-def who_asks(request: Request, context: InContext) -> str:
+def who_asks(access: InAccess) -> str:
     """Who acts by an API call that `require` let through: the token's name; with KNOWGATE_AUTH=off
     the operator of this machine.
     """
-    return _name(context, bearer_of(request))
+    return access.name
 
 
 def who_clicks(request: Request, context: InContext) -> str:
     """Who acts by a form of one of our pages. Raises 403 for another site's form, and for a person
     who may look but not act.
     """
-    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin" or not _from_here(request):
-        cure = "act on the page itself: a form of another site is refused"
-        raise ApiError(403, field="origin", value=request.headers.get("origin"), cure=cure)
-    if context.settings.auth is Auth.OFF:
-        require_loopback_host(request, OFF)
-        return _name(context, None)
-    token = request.cookies.get(COOKIE, "")
-    if not _is_of(context, token, TokenRole.OPERATOR):
-        cure = "sign in with a token of role operator or admin: yours may look, not act"
+    require_same_site(request)
+    access = _clicking(request, context)
+    if access is None or not access.may(TokenRole.OPERATOR):
+        cure = "sign in with role operator or admin: yours may look, not act"
         raise ApiError(403, field="token", value="role read", cure=cure)
-    return _name(context, token)
+    return access.name
 
 
 def may_act(request: Request, context: InContext) -> bool:
     """Whether a page's forms would be taken from whoever looks at it."""
-    if context.settings.auth is Auth.OFF:
-        return True
-    return _is_of(context, request.cookies.get(COOKIE, ""), TokenRole.OPERATOR)
+    access = _clicking(request, context)
+    return access is not None and access.may(TokenRole.OPERATOR)
+
+
+def require_same_site(request: Request, *, browser: bool = True) -> None:
+    """Raises 403 for a form that is not on a page of ours. A browser says with every form where it
+    was; with `browser` False also what says nothing is taken, for a form that acts for nobody.
+    """
+    origin = request.headers.get("origin")
+    ours = not browser if origin is None else urlsplit(origin).netloc == request.headers.get("host")
+    if not ours or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        cure = "act on the page itself: a form of another site is refused"
+        raise ApiError(403, field="origin", value=origin, cure=cure)
 
 
 def bearer_of(request: Request) -> str | None:
@@ -108,40 +120,58 @@ def bearer_of(request: Request) -> str | None:
 
 def require_loopback_host(request: Request, cure: str) -> None:
     """Raises 403 where the request names another host than this machine."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    host = host_of(request)
     if not is_loopback(host):
         raise ApiError(403, field="host", value=host, cure=cure)
 
 
-def _from_here(request: Request) -> bool:
-    """Whether the page that a form was on came from the same host and port; browsers say so with
-    every form.
-    """
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+def host_of(request: Request) -> str:
+    """The name or the address that the request was sent to, without its port."""
+    return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
 
 
-def _name(context: InContext, token: str | None) -> str:
-    record = context.tokens.verify(token, context.now()) if token else None
-    return operator(context.settings) if record is None else record.name
+def _let_in(request: Request, access: Access) -> None:
+    """What follows reads it there. Of the addresses with a `name`, all are of the cascade's."""
+    name = request.path_params.get("name")
+    if name is not None:
+        access.require(name)
+    request.state.access = access
 
 
-def _is_of(context: InContext, token: str | None, *roles: TokenRole) -> bool:
-    record = context.tokens.verify(token, context.now()) if token else None
-    return record is not None and _may(record.role, roles)
+def _asking(request: Request, context: Context, roles: tuple[TokenRole, ...]) -> Access:
+    """What a program's token opens. Raises 401."""
+    if context.settings.auth is Auth.OFF:
+        return _of_this_machine(request, context)
+    plaintext = bearer_of(request)
+    if not plaintext:
+        raise _unauthorized("missing", f"send 'Authorization: Bearer kg_…' of a token with role {roles[0]}")
+    token = context.tokens.token(plaintext, context.now())
+    if token is None:
+        raise _unauthorized("not known", _MAKE_ONE)
+    ended = token.ended(context.now())
+    if ended is not None:
+        raise _unauthorized(ended, f"this token opens nothing any more; {_MAKE_ONE}")
+    return Access(name=token.name, role=token.role, cascades=token.cascades)
 
 
-def _may(role: TokenRole, roles: tuple[TokenRole, ...]) -> bool:
-    return role is TokenRole.ADMIN or role in roles or (role is TokenRole.OPERATOR and TokenRole.READ in roles)
+def _clicking(request: Request, context: Context) -> Access | None:
+    if context.settings.auth is Auth.OFF:
+        return _of_this_machine(request, context)
+    return signed_in(request, context)
 
 
-def _check(context: InContext, token: str, roles: tuple[TokenRole, ...]) -> None:
-    record = context.tokens.verify(token, context.now())
-    if record is None:
-        raise _unauthorized("not known or revoked", "make one with `knowgate token create NAME --role ROLE`")
-    if not _may(record.role, roles):
-        wanted = " or ".join([*roles, TokenRole.ADMIN])
-        raise ApiError(403, field="token", value=f"role {record.role}", cure=f"use a token with role {wanted}")
+def _good(context: Context, plaintext: str) -> TokenRecord | None:
+    token = context.tokens.token(plaintext, context.now()) if plaintext else None
+    return None if token is None or token.ended(context.now()) is not None else token
+
+
+def _of_token(token: TokenRecord | None) -> Access | None:
+    return None if token is None else Access(name=token.name, role=token.role, cascades=token.cascades)
+
+
+def _of_this_machine(request: Request, context: Context) -> Access:
+    require_loopback_host(request, OFF)
+    return Access(name=operator(context.settings), role=TokenRole.ADMIN)
 
 
 def _unauthorized(value: str, cure: str) -> ApiError:

@@ -33,6 +33,7 @@ from store.errors import (
     RecordUnreadable,
     ShardRefused,
     StoreError,
+    TokenUnknown,
 )
 
 log = logging.getLogger("knowgate.api")
@@ -103,6 +104,8 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
         return answer(ApiError(404, field="alert", value=str(error.alert_id), cure=error.cure))
     if isinstance(error, DeliveryUnknown):
         return answer(ApiError(404, field="delivery", value=str(error.delivery_id), cure=error.cure))
+    if isinstance(error, TokenUnknown):
+        return answer(ApiError(404, field="token", value=error.name, cure=error.cure))
     if isinstance(error, BundleUnknown):
         return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=error.cure))
     if isinstance(error, BundleDamaged):

@@ -101,7 +101,7 @@ def bundle_page(session: Session, bundle_id: str, *, beside: str | None, mlflow_
     document, damage = _document(record)
     current = assignments.assignment(session, record.cascade)
     moves = promotions.promotions(session, record.cascade)
-    moved, fault = _moved(session, bundle_id, beside)
+    moved, fault = _moved(session, record, beside)
     return BundlePage(
         line=_line(record, None if current is None else current.champion),
         document=document,
@@ -190,12 +190,14 @@ def _bounds(gates: tuple[Gate, ...] | None) -> tuple[Bound, ...]:
     )
 
 
-def _moved(session: Session, bundle_id: str, beside: str | None) -> tuple[tuple[Difference, ...], str | None]:
+def _moved(session: Session, record: BundleRecord, beside: str | None) -> tuple[tuple[Difference, ...], str | None]:
     if beside is None:
         return (), None
     try:
+        if bundles.bundle(session, beside).cascade != record.cascade:
+            raise BundleUnknown(beside)  # whoever looks may not be meant to know of another cascade's
         first, second = (
-            read_bundle(bundles.bundle_content(session, one), expected_id=one) for one in (beside, bundle_id)
+            read_bundle(bundles.bundle_content(session, one), expected_id=one) for one in (beside, record.id)
         )
     except (BundleUnknown, BundleDamaged, BundleRefused, RecordInvalid) as error:
         return (), str(error)

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from knowgate._records.records import Reason
 from knowgate.errors import RecordInvalid
 from services.errors import InputInvalid
+from services.http.access import InAccess
 from services.http.context import InContext
 from services.operations import bundle_page, decision_search, labels_page
 from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, shown_value
@@ -70,12 +71,13 @@ def get_bundles(request: Request, name: str, context: InContext) -> Response:
 
 
 @router.get("/bundles/{bundle_id}")
-def get_bundle(request: Request, bundle_id: str, fields: Given, context: InContext) -> Response:
+def get_bundle(request: Request, bundle_id: str, fields: Given, context: InContext, access: InAccess) -> Response:
     """One bundle."""
     try:
         with reading(context.engine) as session:
             url, beside = context.settings.mlflow_url, fields.get("with") or None
             page = bundle_page.bundle_page(session, bundle_id, beside=beside, mlflow_url=url)
+        access.require_sight(page.line.record.cascade, BundleUnknown(bundle_id))
     except UNREADABLE as error:
         return problem(request, context, str(error))
     certificate, document = page.line.certificate, page.document

@@ -12,7 +12,8 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.http.auth import has_page_access
+from services.http.access import Access
+from services.http.auth import page_access
 from services.http.context import Context, InContext
 from services.http.heartbeat import heartbeat
 from services.pages.rendering import templates
@@ -37,6 +38,7 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("/audit", "Audit"),
     ("/docs", "API"),
 )
+OF_THE_WHOLE = ("/jobs", "/audit")  # what is for nobody who reaches some cascades alone
 # The same of one cascade, after its address.
 PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (
     ("", "Now"),
@@ -51,7 +53,7 @@ PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (
 
 def require_look(request: Request, context: InContext) -> None:
     """Sends whoever may not look to the sign-in page."""
-    if not has_page_access(request, context):
+    if page_access(request, context) is None:
         raise HTTPException(303, headers={"Location": SIGN_IN})
 
 
@@ -66,12 +68,20 @@ def framed(
         "title": title,
         "now": context.now(),
         "path": request.url.path,
-        "places": PLACES,
+        "places": _open_places(request),
         "places_of_a_cascade": PLACES_OF_A_CASCADE,
         "signs_in": context.settings.auth is Auth.ON,
         "unwatched": None if request.url.path == SIGN_IN else _unwatched(context),
     }
     return HTMLResponse(templates().get_template(template).render(frame | shown), status_code=status, headers=HEADERS)
+
+
+def _open_places(request: Request) -> tuple[tuple[str, str], ...]:
+    """Those that are not refused to whoever looks."""
+    access: Access | None = getattr(request.state, "access", None)
+    if access is None or access.cascades is None:
+        return PLACES
+    return tuple(place for place in PLACES if place[0] not in OF_THE_WHOLE)
 
 
 def _unwatched(context: Context) -> str | None:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from services.http.access import InAccess
 from services.http.context import InContext
 from services.pages.act_page import acts_block
 from services.pages.cascades import cascade_page, overview
@@ -17,10 +18,10 @@ router = APIRouter(include_in_schema=False, dependencies=[LOOKS])
 
 
 @router.get("/")
-def get_overview(request: Request, context: InContext) -> Response:
+def get_overview(request: Request, context: InContext, access: InAccess) -> Response:
     """All cascades."""
     with reading(context.engine) as session:
-        lines = overview.lines(session, now=context.now())
+        lines = tuple(line for line in overview.lines(session, now=context.now()) if access.covers(line.name))
     return framed(request, context, "overview.html", title="Overview", lines=lines)
 
 

@@ -45,9 +45,15 @@ def bundle_bytes(session: Session, named: str) -> tuple[str | None, bytes]:
     return found, bundles.bundle_content(session, found)
 
 
-def stored_id(session: Session, named: str) -> str:
-    """The whole id of the stored bundle whose id starts so. Raises InputInvalid."""
-    matches = [record.id for record in all_bundles(session) if record.id.startswith(named)]
+def stored_id(session: Session, named: str, *, of: str | None = None) -> str:
+    """The whole id of the stored bundle whose id starts so; `of` a cascade, whoever asks may not be
+    meant to know of another's, but by its whole id. Raises InputInvalid.
+    """
+    matches = [
+        record.id
+        for record in all_bundles(session)
+        if record.id.startswith(named) and (of in (None, record.cascade) or record.id == named)
+    ]
     if len(matches) != 1:
         matching = "no bundle has" if not matches else f"{len(matches)} bundles have"
         raise InputInvalid(f"{matching} an id that starts with {named!r}; `knowgate bundle show` lists all")

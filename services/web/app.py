@@ -8,7 +8,19 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy import Engine
 
 from knowgate._deciding.privacy import SecretKey
-from services.api import acts, alerts, assignments, bundles, cascades, decide, decisions, deliveries, health, labels
+from services.api import (
+    acts,
+    alerts,
+    assignments,
+    bundles,
+    cascades,
+    decide,
+    decisions,
+    deliveries,
+    health,
+    labels,
+    tokens,
+)
 from services.api.openapi import install_openapi
 from services.clock import Clock, SystemClock
 from services.http.context import Context
@@ -58,6 +70,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         acts.router,
         alerts.router,
         deliveries.router,
+        tokens.router,
         health.router,
         routes_open.router,
         routes_reports.router,

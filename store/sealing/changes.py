@@ -58,7 +58,8 @@ CHANGES: Mapping[str, Changes] = {
     "job_run": _may("bundle", "labels_needed", "last_error", "outcome", once=("finished_at",)),
     "outbox": _may(*_CLAIMED, once=("done_at",)),
     "ring": _may("answered_at", "answer", "stopped"),
-    "token": _may(once=("revoked_at",)),
+    "sign_in": _may(once=("ended_at",)),
+    "token": _may(once=("revoked_at", "revoked_by")),
     "vector_shard": _may("url", "sha256", "rows", "superseded_at", "vectors", ends=True),
     "waiting_label": _may("parked", ends=True),
 }

@@ -17,7 +17,7 @@ from store.tables.monitoring import AlarmStateRow, CohortFigureRow, DriftReportR
 from store.tables.outbox import OutboxRow
 from store.tables.promotion import PromotionRow
 from store.tables.season import SeasonRow
-from store.tables.token import TokenRow
+from store.tables.token import SignInRow, TokenRow
 from store.tables.vector import VectorPlaceRow, VectorShardRow
 from store.tables.verification import VerificationRow
 
@@ -52,6 +52,7 @@ __all__ = [
     "PromotionRow",
     "RingRow",
     "SeasonRow",
+    "SignInRow",
     "TokenRow",
     "VectorPlaceRow",
     "VectorShardRow",

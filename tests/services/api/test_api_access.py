@@ -96,11 +96,11 @@ def test_a_revoked_token_is_worthless_once_it_is_forgotten(
 ) -> None:
     ticks: Iterator[float] = iter([0.0, 5.0, 20.0, 21.0])
     gate = TokenGate(engine, keep_s=10.0, tick=lambda: next(ticks))
-    assert gate.verify(tokens["read"], clock.now()) is not None
+    assert (found := gate.token(tokens["read"], clock.now())) and found.ended(clock.now()) is None
     with transaction(engine) as session:
         assert revoke_token(session, "read", now=clock.now() + timedelta(seconds=1))
-    assert gate.verify(tokens["read"], clock.now()) is not None
-    assert gate.verify(tokens["read"], clock.now()) is None
+    assert (found := gate.token(tokens["read"], clock.now())) and found.ended(clock.now()) is None
+    assert (found := gate.token(tokens["read"], clock.now())) and found.ended(clock.now()) == "revoked"
 
 
 def test_without_auth_the_service_answers_to_a_loopback_name_alone(client: TestClient) -> None:

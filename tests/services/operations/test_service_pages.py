@@ -166,7 +166,7 @@ def test_who_may_not_look_is_sent_to_sign_in_and_who_may_look_may_not_act(
     assert (response.status_code, response.headers["location"]) == (303, "/sign-in")
     with transaction(engine) as session:
         reader = create_token(session, "reader", TokenRole.READ, NOW)
-    client.cookies.set("knowgate_token", reader)
+    client.post("/sign-in", data={"token": reader}, follow_redirects=False)
     page(client, address)
     assert client.post("/audit", headers=SAME).status_code == 403
 

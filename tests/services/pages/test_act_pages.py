@@ -109,11 +109,11 @@ def test_who_may_look_may_not_switch_on(deployment: Deployment) -> None:
     with transaction(deployment.engine) as session:
         reader = create_token(session, "reader", TokenRole.READ, deployment.now)
         admin = create_token(session, "ada", TokenRole.OPERATOR, deployment.now)
-    browser.cookies.set("knowgate_token", reader)
+    browser.post("/sign-in", data={"token": reader})
     assert "may look, and not act" in page(browser, "/cascades/quiz/resume")
     assert browser.post("/cascades/quiz/resume", data=FILLED).status_code == 403
     assert deployment.state == "observing"
-    browser.cookies.set("knowgate_token", admin)
+    browser.post("/sign-in", data={"token": admin})
     assert browser.post("/cascades/quiz/resume", data=FILLED).status_code == 303
     assert (deployment.state, deployment.history[-1].decided_by) == ("active", "ada")
 
@@ -137,7 +137,8 @@ def test_every_act_is_refused_to_who_may_look_and_to_another_site(deployment: De
         tokens = {role: create_token(session, role, role, deployment.now) for role in TokenRole}
     for act in Act:
         for role, token in tokens.items():
-            browser.cookies.set("knowgate_token", token)
+            browser.cookies.clear()
+            browser.post("/sign-in", data={"token": token})
             answer = browser.get(f"/cascades/quiz/{act}")
             looks, acts = role in ("read", "operator", "admin"), role in ("operator", "admin")
             assert answer.status_code == (200 if looks else 303)

@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from sqlalchemy import Engine
 
 from factories import make_label
 from knowgate import Bundle, Decision, Window
 from services.clock import SimulatedClock
+from services.http.auth import COOKIE
 from services.pages.decision_page import story
 from services.pages.figures_shown import REASONS, TITLES
 from services.settings import Auth, Settings
@@ -313,8 +315,24 @@ def test_pages_open_with_the_cookie_that_the_sign_in_page_sets(
     page(client, "/")
     # The cookie opens pages alone: the API asks for the header.
     assert client.get("/v1/cascades").status_code == 401
-    client.post("/sign-out")
-    assert client.get("/", follow_redirects=False).status_code == 303
+    secret = response.cookies[COOKIE]
+    assert secret != reader and max_age(response) == 12 * 3600
+    assert client.post("/sign-out").status_code == 403, "nothing says that it is our page's form"
+    client.post("/sign-out", headers={"Origin": "http://127.0.0.1"})
+    again = client.get("/", headers={"Cookie": f"{COOKIE}={secret}"}, follow_redirects=False)
+    assert (again.status_code, again.headers["location"]) == (303, "/sign-in"), "the sign-in has ended"
+    for host, secure in (("127.0.0.1:8420", False), ("knowgate.acme.eu", True)):
+        named = client.post("/sign-in", data={"token": reader}, headers={"Host": host}, follow_redirects=False)
+        assert ("secure" in named.headers["set-cookie"].lower()) == secure
+    clock.set(clock.now() + timedelta(hours=12))
+    old = client.get("/", headers={"Cookie": f"{COOKIE}={named.cookies.get(COOKIE) or secret}"}, follow_redirects=False)
+    assert old.status_code == 303
+
+
+def max_age(response: Response) -> int:
+    found = re.search(r"max-age=(\d+)", response.headers["set-cookie"].lower())
+    assert found is not None
+    return int(found[1])
 
 
 def test_pages_load_a_style_and_a_script_of_their_own_and_nothing_else(client: TestClient) -> None:

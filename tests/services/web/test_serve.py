@@ -19,7 +19,7 @@ from services.declaration.cascade_file import parse_cascade
 from store.engine import open_engine, reading, transaction
 from store.jobs import job_runs
 from store.releases import cascades
-from store.tokens import tokens, verify_token
+from store.tokens import find_token, tokens
 from store.traffic import decisions
 from tests import servers
 from tests.services.conftest import CASCADE
@@ -48,7 +48,7 @@ def test_a_log_never_shows_the_first_token(environment: dict[str, str], tmp_path
     assert "kg_" not in said and token not in said
     engine = open_engine(environment["KNOWGATE_DATABASE_URL"])
     with reading(engine) as session:
-        assert verify_token(session, token) is not None
+        assert find_token(session, token) is not None
     engine.dispose()
 
 
@@ -70,7 +70,7 @@ def test_a_terminal_shows_the_first_token_and_keeps_no_file(environment: dict[st
         os.close(ours)
     engine = open_engine(environment["KNOWGATE_DATABASE_URL"])
     with reading(engine) as session:
-        assert verify_token(session, shown[1]) is not None
+        assert find_token(session, shown[1]) is not None
     engine.dispose()
     assert not (tmp_path / "data" / "first-admin.token").exists()
 

@@ -16,7 +16,7 @@ from store.jobs import job_runs
 from store.ledger import ledger
 from store.sealing import changes, coverage, leaves, merkle, states
 from store.tables import AlarmStateRow, AlertRow, AttemptRow, Base
-from store.tokens import TokenRole, create_token, verify_token
+from store.tokens import TokenRole, create_token, find_token, note_use
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels, labels_of
 from store.watching.alarm_states import put_alarm_state
@@ -60,7 +60,9 @@ def test_each_state_of_a_row_has_its_leaf_and_none_is_said_twice(session: Sessio
 
 def test_what_is_left_out_of_coverage_moves_without_a_leaf(session: Session, cast: Any) -> None:
     text = create_token(session, "one", TokenRole.READ, cast.at(0))
-    verify_token(session, text, now=cast.at(9))
+    found = find_token(session, text)
+    assert found is not None
+    note_use(session, found, now=cast.at(9))
     claim = job_runs.claim(
         session, "monitor", "geo", cast.window(), owner="one", lease=timedelta(hours=1), now=cast.at(0)
     )

@@ -25,7 +25,8 @@ from store.releases.cascades import apply_cascade, cascade, cascade_names, casca
 from store.releases.certifications import CertificationRecord, add_certification, certifications, next_attempt_number
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion, promotions
 from store.releases.seasons import SeasonRecord, add_season, latest_season
-from store.tokens import TokenRole, create_token, revoke_token, tokens, verify_token
+from store.sign_ins import NewSignIn, add_sign_in, end_sign_in, find_sign_in
+from store.tokens import NewToken, TokenRole, add_token, create_token, find_token, note_use, revoke_token, tokens
 
 CONTENT = b"\x00safetensors\xff"
 BUNDLE = hashlib.sha256(CONTENT).hexdigest()
@@ -170,10 +171,10 @@ def test_promotions_are_a_history(session: Session, cast: Any) -> None:
 def test_a_token_is_known_by_its_plaintext_which_is_nowhere(session: Session, cast: Any) -> None:
     plaintext = create_token(session, "gateway", TokenRole.INGEST, cast.at(0))
     assert plaintext.startswith("kg_")
-    found = verify_token(session, plaintext)
+    found = find_token(session, plaintext)
     assert found is not None
     assert (found.name, found.role) == ("gateway", TokenRole.INGEST)
-    assert verify_token(session, plaintext + "x") is None
+    assert find_token(session, plaintext + "x") is None
     (row,) = session.execute(text("SELECT * FROM token")).all()
     assert not any(plaintext in str(cell) for cell in row)
 
@@ -182,7 +183,8 @@ def test_a_revoked_token_opens_nothing(session: Session, cast: Any) -> None:
     plaintext = create_token(session, "gateway", TokenRole.READ, cast.at(0))
     assert revoke_token(session, "gateway", now=cast.at(1))
     assert not revoke_token(session, "gateway", now=cast.at(2))
-    assert verify_token(session, plaintext) is None
+    found = find_token(session, plaintext)
+    assert found is not None and found.ended(cast.at(3)) == "revoked"
     assert [token.revoked_at for token in tokens(session)] == [cast.at(1)]
     with pytest.raises(TokenNameTaken, match="gateway"):
         create_token(session, "gateway", TokenRole.READ, cast.at(3))
@@ -192,6 +194,42 @@ def test_a_tokens_use_is_noted_to_the_minute(session: Session, cast: Any) -> Non
     plaintext = create_token(session, "gateway", TokenRole.RUNTIME, cast.at(0))
     seen = []
     for minutes in (1, 1.5, 2.5):
-        verify_token(session, plaintext, now=cast.at(minutes))
+        found = find_token(session, plaintext)
+        assert found is not None
+        note_use(session, found, now=cast.at(minutes))
         seen.append(tokens(session)[0].last_used_at)
     assert seen == [cast.at(1), cast.at(1), cast.at(2.5)]
+
+
+def test_a_token_reaches_the_cascades_it_names_until_it_expires(session: Session, cast: Any) -> None:
+    wanted = NewToken(name="shipper", role=TokenRole.INGEST, cascades=("geo", "art", "geo"), expires_at=cast.at(60))
+    found = find_token(session, add_token(session, wanted, now=cast.at(0)))
+    assert found is not None and found.cascades == ("art", "geo")
+    assert found.ended(cast.at(59)) is None
+    assert str(found.ended(cast.at(60))).startswith("expired on ")
+
+
+def test_a_sign_in_ends_with_its_token_by_its_age_and_when_it_is_ended(session: Session, cast: Any) -> None:
+    until = {"revoked": None, "expires": cast.at(30), "kept": None}
+    for name, expires_at in until.items():
+        add_token(session, NewToken(name=name, role=TokenRole.READ, expires_at=expires_at), now=cast.at(0))
+    keys = {token.name: token.id for token in tokens(session)}
+    secrets = {
+        name: add_sign_in(
+            session,
+            NewSignIn(name=name, role=TokenRole.READ, cascades=None, token_id=keys[name], expires_at=cast.at(60)),
+            now=cast.at(0),
+        )
+        for name in until
+    }
+    assert revoke_token(session, "revoked", now=cast.at(10), by="ada")
+
+    def ended(name: str, minutes: float) -> bool:
+        found = find_sign_in(session, secrets[name])
+        assert found is not None
+        return found.ended(cast.at(minutes))
+
+    assert [ended("revoked", 10), ended("expires", 29), ended("expires", 30)] == [True, False, True]
+    assert [ended("kept", 59), ended("kept", 60)] == [False, True]
+    end_sign_in(session, secrets["kept"], now=cast.at(5))
+    assert ended("kept", 6)
