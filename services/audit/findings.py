@@ -11,6 +11,7 @@ CHECKS = {
     "roots": "every batch's root is over its leaves",
     "leaves": "every leaf hashes to what it says, is of a known kind, and is empty only where an erasure names it",
     "rows": "every row says what its newest leaf says, none is without a leaf, and none is missing",
+    "files": "every day's file hashes to what its row says of it",
     "head": "the exported head is signed, and the database holds what it was signed over",
 }
 

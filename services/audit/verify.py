@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from services.audit.findings import Check, Findings, Problem
 from services.audit.heads import Head, check_head, check_signature
+from services.audit.verify_files import check_files
 from services.audit.verify_leaves import LeavesRead, check_batches, check_leaves
 from services.audit.verify_rows import check_rows
 from services.audit.witnesses import Witness, check_witness
@@ -58,6 +59,8 @@ def verify_ledger(
             check_batches(findings, sealed)
             read = check_leaves(session, findings, sealed, covers)
             check_rows(session, findings, covers, read.former_labels)
+    if any(cover.kind == "day_file" for cover in covers):
+        check_files(session, findings)
     if head is not None:
         check_head(findings, sealed, head)
         if public_key is not None:

@@ -10,9 +10,11 @@ from services.clock import SystemClock
 from services.commands.options import AsJson
 from services.commands.printing import print_fields
 from services.database import database
+from services.days.writing import erase_from_files
 from services.errors import InputInvalid
 from services.settings import read_settings
 from services.vectors.shard_files import blank_vectors, remove_files, remove_leftovers
+from store.days.recall import recall
 from store.engine import forget_past, reading, transaction
 from store.ledger.erasure import erase_decision
 from store.traffic.decisions import find_decision
@@ -42,8 +44,10 @@ def erase(
             typer.confirm(f"Erase decision {wanted}? It cannot be brought back", abort=True)
         with transaction(engine) as session:
             hold_files(session, alone=True)
+            recall(session, [wanted], now=now)
             erased = erase_decision(session, wanted, now=now)
             old = blank_vectors(session, erased.vectors)
+            old += erase_from_files(session, wanted, settings.shards_url, now=now)
             leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
         remove_files(old)
         emptied = forget_past(engine)
@@ -52,7 +56,7 @@ def erase(
         decision=wanted,
         vectors=len(erased.vectors),
         ledger_entries=erased.leaves,
-        removed_files=len(old) + leftovers,  # shards, old ones and leftovers, that held a vector of it
+        removed_files=len(old) + leftovers,  # shards, days' files, old ones and leftovers, that held something of it
         log_emptied=emptied,  # False = SQLite's log still holds what was erased
     )
     if not emptied:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.jobs.compact import CompactJob
+from services.jobs.days import DaysJob
 from services.jobs.deliver import DeliverSweep, RenewSweep
 from services.jobs.export import ExportSweep
 from services.jobs.job import FAILED, JobContext, JobOutcome, Sweep, WindowedJob, run_due, run_sweep
@@ -69,6 +70,7 @@ TICKS: tuple[Tick, ...] = (
     Tick(job=SealJob(), every=timedelta(seconds=10)),
     Tick(job=ExportSweep(), every=timedelta(seconds=10)),
     Tick(job=CompactJob(), every=timedelta(minutes=1)),
+    Tick(job=DaysJob(), every=timedelta(minutes=5)),
 )
 
 

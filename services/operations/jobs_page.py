@@ -25,6 +25,7 @@ WORK = {
     "deliver": "sends messages",
     "seal": "seals the ledger",
     "export": "writes labels and verdicts for other systems",
+    "days": "writes days whose labels are in to files beside the vectors",
     "compact": "puts vectors together, and lets go of old ones",
 }
 

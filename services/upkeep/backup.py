@@ -42,11 +42,12 @@ from services.upkeep.backup_manifest import (
     verified_manifest,
 )
 from store import schema
+from store.days.day_files import DayFile, all_files, point_file
 from store.engine import closing_engine, reading, transaction
 from store.shards.shard_storage import exists
 from store.shards.shards import verify_shard
 from store.traffic.shard_moves import forget_superseded
-from store.traffic.vectors import move_shard, shards
+from store.traffic.vectors import ShardRecord, move_shard, shards
 
 
 class BackupFailed(ServicesError):
@@ -146,10 +147,10 @@ def _fault_of_sqlite(path: Path) -> str | None:
 def _copy_shards(engine: Engine, shards_url: str, folder: Path) -> None:
     # Superseded ones too: what was merged since the snapshot is read in its old place from it.
     with reading(engine) as session:
-        stored = shards(session, superseded=True)
-    for shard in stored:
-        if shard.superseded_at is not None and not exists(shard.url):
-            continue
+        stored, days = shards(session, superseded=True), all_files(session)
+    there = [shard for shard in stored if shard.superseded_at is None or exists(shard.url)]
+    wanted: list[ShardRecord | DayFile] = [*there, *days]
+    for shard in wanted:
         target = folder / SHARDS / _within(shard.url, shards_url)
         target.parent.mkdir(parents=True, exist_ok=True)
         with fsspec.open(shard.url, "rb") as read, target.open("wb") as written:
@@ -184,14 +185,24 @@ def _point(engine: Engine, listed: set[str], settings: Settings, manifest: Manif
     with transaction(engine) as session:
         forget_superseded(session)
         for shard in shards(session):
-            within = _within(shard.url, manifest.shards_url)
-            if f"{SHARDS}/{within}" not in listed:
-                raise BackupFailed(f"{shard.url} is not in the backup, and vectors lie in it; restore another one")
-            url = f"{settings.shards_url.rstrip('/')}/{within}"
-            if not verify_shard(url, shard.sha256):
-                raise BackupFailed(f"{url} did not arrive whole; empty the deployment and restore again")
+            url = _restored(shard.url, shard.sha256, listed, settings, manifest)
             if url != shard.url:
                 move_shard(session, shard.id, url=url, sha256=shard.sha256)
+        for file in all_files(session):
+            url = _restored(file.url, file.sha256, listed, settings, manifest)
+            if url != file.url:
+                point_file(session, file, url)
+
+
+def _restored(url: str, sha256: str, listed: set[str], settings: Settings, manifest: Manifest) -> str:
+    """Where a file of the backup is now."""
+    within = _within(url, manifest.shards_url)
+    if f"{SHARDS}/{within}" not in listed:
+        raise BackupFailed(f"{url} is not in the backup, and the database refers to it; restore another one")
+    now = f"{settings.shards_url.rstrip('/')}/{within}"
+    if not verify_shard(now, sha256):
+        raise BackupFailed(f"{now} did not arrive whole; empty the deployment and restore again")
+    return now
 
 
 def _within(url: str, base: str) -> str:

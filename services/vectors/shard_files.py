@@ -5,6 +5,8 @@ writes a new shard before it lets go of the old one, so that a crash can leave a
 refers to and never a reference without its file. Such orphans, and shards that a compaction
 superseded, are swept after a grace period, for the sake of those who still read them.
 
+The files of days (`store.days`) lie under the same URL and are swept by the same rules.
+
 An erasure waits for no grace period: what holds the erased vectors goes when its transaction has
 ended, whether it is referred to, superseded, an orphan, a temporary file or a part of an upload
 that never ended. It holds the files alone meanwhile (`store.traffic.vectors.hold_files`), so nobody
@@ -19,6 +21,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from store.days.day_files import all_files
 from store.engine import reading, transaction
 from store.errors import ShardRefused
 from store.shards.shard_format import ERASED
@@ -77,7 +80,7 @@ def remove_leftovers(
     uploads that never ended. Raises ShardRefused.
     """
     stored = {path_of(shard.url): shard for shard in shards(session, superseded=True)}
-    spared = {path_of(url) for url in spare}
+    spared = {path_of(url) for url in spare} | _days(session)
     wanted = [
         file
         for file in files_under(shards_url)
@@ -148,10 +151,15 @@ def _unreferred(
     session: Session, files: Sequence[StoredFile], *, before: datetime, superseded: Collection[str] = ()
 ) -> tuple[StoredFile, ...]:
     """Files that nothing refers to: old ones, and those that were superseded long enough."""
-    referred = {path_of(shard.url) for shard in shards(session, superseded=True)}
+    referred = {path_of(shard.url) for shard in shards(session, superseded=True)} | _days(session)
     return tuple(
         file for file in files if file.path not in referred and (file.written_at < before or file.path in superseded)
     )
+
+
+def _days(session: Session) -> set[str]:
+    """Where the files of days lie."""
+    return {path_of(file.url) for file in all_files(session)}
 
 
 def _may_hold(file: StoredFile, decision: UUID) -> bool:

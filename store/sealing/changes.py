@@ -53,6 +53,7 @@ CHANGES: Mapping[str, Changes] = {
     "bundle": _may("status", "signature"),
     "cascade": _may("version", "applied_at"),
     "cohort_figure": _may(EVERY),
+    "day_file": _may(EVERY),
     "delivery": _may(*_CLAIMED, once=("delivered_at",)),
     "drift_report": _may(EVERY),
     "job_run": _may("bundle", "labels_needed", "last_error", "outcome", once=("finished_at",)),

@@ -32,7 +32,7 @@ from store.errors import ShardRefused
 _FAILURES: tuple[type[Exception], ...] = (OSError,)
 with suppress(ImportError):
     _FAILURES = (OSError, importlib.import_module("botocore.exceptions").BotoCoreError)
-_SHARD = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.safetensors")
+_SHARD = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.(safetensors|parquet)")
 _TEMPORARY = re.compile(r"[0-9a-f]{2}/\.[0-9a-f]{32}\.tmp")
 
 
@@ -77,9 +77,9 @@ def path_of(url: str) -> str:
     return locate(url).path
 
 
-def shard_url(base_url: str, sha256: str) -> str:
-    """Where a shard of this content lies under `base_url`."""
-    return f"{base_url.rstrip('/')}/{sha256[:2]}/{sha256}.safetensors"
+def shard_url(base_url: str, sha256: str, suffix: str = "safetensors") -> str:
+    """Where a file of this content lies under `base_url`: a shard, or a day's file."""
+    return f"{base_url.rstrip('/')}/{sha256[:2]}/{sha256}.{suffix}"
 
 
 def base_of(url: str) -> str:

@@ -7,6 +7,7 @@ from store.tables.base import Base
 from store.tables.bundle import BundleRow
 from store.tables.cascade import CascadeActRow, CascadeRow, CascadeVersionRow
 from store.tables.certification import CertificationRow
+from store.tables.day_file import DayFileRow
 from store.tables.decision import DecisionRow, FingerprintRow
 from store.tables.grader import GraderErrorRow, GraderRow
 from store.tables.job_run import JobRunRow
@@ -36,6 +37,7 @@ __all__ = [
     "CascadeVersionRow",
     "CertificationRow",
     "CohortFigureRow",
+    "DayFileRow",
     "DecisionRow",
     "DeliveryRow",
     "DeliveryTryRow",

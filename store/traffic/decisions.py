@@ -9,6 +9,7 @@ stored is named and the others are stored.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from heapq import merge
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,9 @@ from knowgate._records.records import Decision, Window
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects, partitions
+from store.days.day_files import files_between, left_files, touch
+from store.days.day_reader import newest_named
+from store.days.recall import left_decisions, recall
 from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import find_unstorable, storable
 from store.releases.cascades import cascade_names, versioned_cascade
@@ -29,6 +33,7 @@ from store.tables import AttemptRow, DecisionRow
 from store.traffic import adoption, decision_rows
 from store.traffic.adoption import Ambiguous
 from store.traffic.fingerprints import add_fingerprints, fingerprints
+from store.traffic.left_rows import left_between, left_rows
 from store.traffic.undeclared import undeclared_models
 
 CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
@@ -85,12 +90,14 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
     rows = [
         decision_rows.decision_row(item.decision, version=item.version, received_at=received_at) for item in ordered
     ]
+    recall(session, list(priced), now=received_at)
     stored = set(dialects.insert_new(session, DecisionRow, rows, returning="id", noted=False))
     fresh = [item for item in ordered if item.decision.id in stored]
     attempts = _add_attempts(session, fresh)
     made = [row for row in rows if row["id"] in stored]
     leaves.note_new(session, coverage.of_model(DecisionRow), made, parts=attempts, now=received_at)
     adopted = adoption.adopt(session, [item.decision for item in fresh])
+    touch(session, stored, now=received_at)
     return Added(
         stored=tuple(item.decision.id for item in fresh),
         duplicates=len(decisions) - len(rejected) - len(fresh),
@@ -110,10 +117,13 @@ def stored_decision(session: Session, decision_id: UUID) -> StoredDecision:
     """The decision of this id, with what the store knows beside it. Raises DecisionUnknown."""
     row = session.get(DecisionRow, decision_id)
     if row is None:
-        raise DecisionUnknown(decision_id)
-    attempts = list(
-        session.scalars(select(AttemptRow).where(AttemptRow.decision_id == decision_id).order_by(AttemptRow.tier))
-    )
+        left = next(left_decisions(session, [decision_id]), None)
+        if left is None:
+            raise DecisionUnknown(decision_id)
+        row, attempts = left_rows(left)
+    else:
+        query = select(AttemptRow).where(AttemptRow.decision_id == decision_id)
+        attempts = list(session.scalars(query.order_by(AttemptRow.tier)))
     return StoredDecision(
         decision=decision_rows.read_decision(row, attempts, fingerprints(session)),
         received_at=row.received_at,
@@ -195,6 +205,8 @@ def find_decision(session: Session, cascade: str, external_id: str) -> Decision 
         return None
     named = _ids(cascade).where(DecisionRow.external_id == external_id)
     decision_id = session.scalar(named.order_by(DecisionRow.id.desc()).limit(1))
+    if decision_id is None:
+        decision_id = newest_named(left_files(session, cascade), external_id)
     return None if decision_id is None else decision(session, decision_id)
 
 
@@ -212,8 +224,21 @@ def decisions_between(
 
     With `as_of`, only those that had been received by then.
     """
-    known = fingerprints(session)
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    for file in files_between(session, cascade, low, high):
+        if file.left_at is not None:
+            start, end = max(low, file.low), min(high, file.high)
+            yield from _stored_between(session, cascade, low, start, as_of)
+            here = _stored_between(session, cascade, start, end, as_of)
+            yield from merge(here, left_between(session, file, start, end, as_of), key=lambda one: one.id)
+            low = end
+    yield from _stored_between(session, cascade, low, high, as_of)
+
+
+def _stored_between(
+    session: Session, cascade: str, low: UUID, high: UUID, as_of: datetime | None
+) -> Iterator[Decision]:
+    known = fingerprints(session)
     after = DecisionRow.id >= low
     while True:
         query = select(DecisionRow).where(DecisionRow.cascade == cascade, after, DecisionRow.id < high)

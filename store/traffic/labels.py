@@ -25,6 +25,8 @@ from knowgate._records.receipts import Rejected
 from knowgate._records.records import Label, LabelSource, Window
 from store import dialects, partitions, statements
 from store.clocks import ahead, ahead_cure
+from store.days.day_files import touch
+from store.days.recall import left_decisions, recall
 from store.rejections import find_unstorable
 from store.releases.cascades import cascade, cascade_names
 from store.rows import record_of, row_of
@@ -85,6 +87,7 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     bad = {row.index for row in rejected}
     admitted = [(index, label) for index, label in enumerate(labels) if index not in bad]
     statements.hold_statements(session, {label.cascade for _, label in admitted})
+    recall(session, {one.decision_id for _, one in admitted if one.decision_id is not None}, now=received_at)
     targets = _find(session, [label for _, label in admitted])
     lasts = {name: cascade(session, name).last for name in sorted({label.cascade for _, label in admitted})}
     rows: list[dict[str, Any]] = []
@@ -110,6 +113,7 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     rows, waiting = ([row for row in kept if row["arrival"] in said] for kept in (rows, waiting))
     note_graders(session, said.values(), now=received_at)
     stored = _insert(session, LabelRow, rows, ("decision_id", "tier", "source", "digest"))
+    touch(session, {row["decision_id"] for row in rows}, now=received_at)
     kept = _insert(session, WaitingLabelRow, waiting, ("digest",))
     duplicates = len(labels) - len(rejected) - len(stored) - len(kept)
     return LabelsAdded(
@@ -124,7 +128,9 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
 def labels_of(session: Session, decision_id: UUID) -> tuple[StoredLabel, ...]:
     """All labels of a decision's attempts in the order of their arrival."""
     query = select(LabelRow).where(LabelRow.decision_id == decision_id)
-    rows = session.scalars(query.order_by(LabelRow.received_at, LabelRow.arrival))
+    rows = list(session.scalars(query.order_by(LabelRow.received_at, LabelRow.arrival)))
+    for left in () if rows else left_decisions(session, [decision_id]):
+        rows = sorted((LabelRow(**row) for row in left.labels), key=lambda row: (row.received_at, row.arrival))
     return tuple(record_of(StoredLabel, row, id=row.arrival) for row in rows)
 
 
