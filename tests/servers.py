@@ -125,16 +125,28 @@ def served(app: Any, **bounds: Any) -> Iterator[int]:
         thread.join()
 
 
+def mlflow_command(folder: Path, port: int) -> list[str]:
+    """What starts an MLflow tracking server with a SQLite back end in this folder."""
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"),
+        *(f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}", f"--artifacts-destination={folder / 'artifacts'}"),
+    ]
+
+
+# Without its workers for jobs of its own, seven processes that nobody here needs.
+MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """An MLflow tracking server with a SQLite back end; yields its URL."""
     port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"),
-        *(f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}", f"--artifacts-destination={folder / 'artifacts'}"),
-    ]
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
-    with running(command, environment=environment, log=folder / "mlflow.log") as process:
+    command = mlflow_command(folder, port)
+    with running(command, environment=MLFLOW_ENVIRONMENT, log=folder / "mlflow.log") as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_answering(f"{url}/health", process, within_s=120)
         yield url

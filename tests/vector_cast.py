@@ -71,15 +71,15 @@ def push(
     return [Held(id=one.id, values=value) for one, value in zip(made, values, strict=True)]
 
 
-def places(engine: Engine, pushed: Iterable[Held]) -> dict[UUID, VectorPlace]:
+def places(engine: Engine, pushed: Iterable[Held], cascade: str = "trivia") -> dict[UUID, VectorPlace]:
     """Where SQL says that their vectors lie."""
     with reading(engine) as session:
-        return vector_rows(session, "trivia", 0, [one.id for one in pushed])
+        return vector_rows(session, cascade, 0, [one.id for one in pushed])
 
 
-def check_readable(engine: Engine, pushed: Sequence[Held]) -> None:
+def check_readable(engine: Engine, pushed: Sequence[Held], cascade: str = "trivia") -> None:
     """Every one of them is read where SQL says, is what was stored, and hashes to what SQL says."""
-    found = places(engine, pushed)
+    found = places(engine, pushed, cascade)
     assert set(found) == {one.id for one in pushed}
     by_url: dict[str, list[Held]] = {}
     for one in pushed:

@@ -135,9 +135,11 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
     tier.event_gate.set()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield tier
-    tier.gate.set()
-    tier.event_gate.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield tier
+    finally:
+        tier.gate.set()
+        tier.event_gate.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
