@@ -7,6 +7,7 @@ start.
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Response
+from fastapi.responses import PlainTextResponse
 
 from services.http.access import require_whole
 from services.http.auth import require
@@ -58,6 +59,7 @@ def _beat(context: Context) -> str:
     "/metrics",
     summary="Figures for Prometheus",
     dependencies=[Depends(require(TokenRole.READ)), Depends(require_whole)],
+    response_class=PlainTextResponse,
 )
 def get_metrics(context: InContext) -> Response:
     """Counters of this process, and what the database says of every cascade, as text for

@@ -6,6 +6,7 @@ behind.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -151,6 +152,7 @@ def install_openapi(app: FastAPI) -> None:
                 schemas[name] = schema
             schemas["Error"] = _ERROR
             _describe_errors(document)
+            _describe_durations(schemas)
             _restore_examples(document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -170,6 +172,21 @@ _ERROR = {
         }
     },
 }
+
+
+def _describe_durations(schema: Any) -> None:
+    """Durations are written as seconds, which pydantic does not know: it says ISO 8601."""
+    if isinstance(schema, list):
+        for one in schema:
+            _describe_durations(one)
+    elif isinstance(schema, dict):
+        if schema.get("format") == "duration":
+            del schema["format"]
+            schema |= {"type": "number", "description": "seconds"}
+            if isinstance(schema.get("default"), str):
+                schema["default"] = TypeAdapter(timedelta).validate_python(schema["default"]).total_seconds()
+        for one in schema.values():
+            _describe_durations(one)
 
 
 def _restore_examples(document: dict[str, Any]) -> None:

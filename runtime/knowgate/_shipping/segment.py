@@ -64,6 +64,8 @@ class Entry:
     def vectors(self) -> tuple[Float16Array, ...]:
         """The decision's own vectors; `Attempt.vector` indexes this. Raises RecordInvalid."""
         lengths = self._header()["vectors"]
+        if not isinstance(lengths, list) or not all(type(length) is int and length >= 0 for length in lengths):
+            raise RecordInvalid("vectors", lengths, "a list of whole numbers is expected")
         (header_length,) = LENGTH.unpack_from(self.payload)
         values = np.frombuffer(self.payload, dtype="<f2", offset=LENGTH.size + header_length)
         if sum(lengths) != len(values):
@@ -71,8 +73,11 @@ class Entry:
         return tuple(np.split(values, np.cumsum(lengths)[:-1])) if lengths else ()
 
     def _header(self) -> dict[str, Any]:
-        (header_length,) = LENGTH.unpack_from(self.payload)
-        header = json.loads(self.payload[LENGTH.size : LENGTH.size + header_length])
+        try:
+            (header_length,) = LENGTH.unpack_from(self.payload)
+            header = json.loads(self.payload[LENGTH.size : LENGTH.size + header_length])
+        except (struct.error, ValueError, RecursionError) as error:
+            raise RecordInvalid("entry", "header", f"it cannot be read ({error})") from None
         if not isinstance(header, dict) or set(header) not in ({"decision", "vectors"}, {"label", "vectors"}):
             raise RecordInvalid("entry", "header", "another version wrote this entry; ship it with that version")
         return header

@@ -24,7 +24,7 @@ from knowgate._records.records import (
     Signals,
     Verdict,
 )
-from knowgate._shipping import segment
+from knowgate._shipping import parcels, segment
 from knowgate._shipping.recovery import recover
 from knowgate.errors import RecordInvalid
 
@@ -239,3 +239,15 @@ def test_an_entry_of_another_version_is_refused_by_name(decision: Make) -> None:
 def test_signals_come_back_bit_for_bit(decision: Make) -> None:
     (entry,) = segment.entries(segment.framed(decision(exploration_rate=math.nextafter(0.1, 1))), 0)
     assert entry.record().exploration_rate == math.nextafter(0.1, 1)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\0\0", b"\2\0\0\0[]", b"\xff\xff\xff\xff{}", b'\x1d\0\0\0{"decision":{},"vectors":"1"}', b"\1\0\0\0["],
+)
+def test_an_entry_whose_checksum_is_right_and_that_holds_none_is_set_aside(payload: bytes) -> None:
+    entry = segment.Entry(payload=payload, end=len(payload))
+    opened = parcels.opened(entry)
+    assert isinstance(opened, parcels.Refusal)
+    assert "this version cannot read the entry" in opened.reason
+    assert "payload_base64" in parcels.readable(entry)

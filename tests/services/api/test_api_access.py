@@ -1,5 +1,6 @@
 """Who may ask for what; health, metrics and the API's description of itself."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -187,6 +188,14 @@ def test_the_description_holds_every_schema_it_refers_to(client: TestClient) -> 
 
     for reference in references(document):
         assert reference.removeprefix("#/components/schemas/") in schemas, reference
+
+
+def test_durations_are_described_as_they_are_written_and_metrics_as_text(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    horizon = document["components"]["schemas"]["Horizons"]["properties"]["gold"]
+    assert (horizon["type"], horizon["default"], horizon["description"]) == ("number", 7 * 86400, "seconds")
+    assert '"format": "duration"' not in json.dumps(document)
+    assert set(document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
 
 
 @pytest.mark.usefixtures("trivia")
