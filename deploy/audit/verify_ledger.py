@@ -242,8 +242,12 @@ def check_leaf(leaf: Any) -> bytes:
     return bytes.fromhex(leaf["hash"])
 
 
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
 def check_batch(batch: Any) -> bytes:
-    sealed_at = datetime.fromisoformat(batch["sealed_at"].replace("Z", "+00:00")).astimezone(UTC)
+    sealed_at = time_of(batch["sealed_at"])
     said = [batch["number"], batch["previous"], batch["root"], batch["leaves"], sealed_at.isoformat()]
     hashed = sha256("\n".join(map(str, said)).encode())
     require(hashed.hex() == batch["hash"], f"batch {batch['number']} does not hash to what it says")
@@ -286,16 +290,27 @@ def check_export(folder: Path, manifest: Any) -> Iterator[str]:
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         require(found == said, f"{name} is not the file that the manifest names")
     batches = [json.loads(line) for line in (folder / "batches.jsonl").open(encoding="utf-8")]
-    require([batches[0]["number"], batches[-1]["number"]] == manifest["batches"], "batches are missing")
-    for before, batch in pairwise(batches):
+    head = Head((folder / "head").read_text(encoding="utf-8"))
+    yield check_chain(manifest, batches, head)
+    yield check_leaves(folder, batches)
+
+
+def check_chain(manifest: Any, batches: list, head: Head) -> str:
+    """The batches follow each other, are all of the period, and are under the head."""
+    chain = [batch for batch in (manifest["before"], *batches, manifest["after"]) if batch is not None]
+    hashed = [check_batch(batch) for batch in chain]
+    for before, batch in pairwise(chain):
         follows = batch["previous"] == before["hash"] and batch["number"] == before["number"] + 1
         require(follows, f"batch {batch['number']} does not follow batch {before['number']}")
-    last, hashed = batches[-1]["number"], [check_batch(batch) for batch in batches]
-    head = Head((folder / "head").read_text(encoding="utf-8"))
-    top = root_by_path(hashed[-1], last - 1, head.batches, unhex(manifest["path"]))
-    require(top == head.root, f"batch {last} is not under the head")
-    yield f"batches {batches[0]['number']} to {last} follow each other and are under the head"
-    yield check_leaves(folder, batches)
+    first, last, top = batches[0]["number"], batches[-1]["number"], chain[-1]["number"]
+    start, end = time_of(manifest["period"]["start"]), time_of(manifest["period"]["end"])
+    before, after = manifest["before"], manifest["after"]
+    begins = first == 1 if before is None else time_of(before["sealed_at"]) < start
+    ends = last == head.batches if after is None else time_of(after["sealed_at"]) >= end
+    require(begins and ends, "the period is not whole: batches before or after these belong to it")
+    root = root_by_path(hashed[-1], top - 1, head.batches, unhex(manifest["path"]))
+    require(root == head.root, f"batch {top} is not under the head")
+    return f"batches {first} to {last} follow each other, are all of {start} to {end}, and are under the head"
 
 
 def check_leaves(folder: Path, batches: list) -> str:

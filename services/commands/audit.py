@@ -11,6 +11,7 @@ from knowgate._bundles.signing import public_key_of
 from knowgate._wire import codec
 from services.audit import explain as explaining
 from services.audit import proofs
+from services.audit.auditors_export import export_ledger
 from services.audit.explain import find_decision, named_subject
 from services.audit.head_export import newest_head, put_head
 from services.audit.heads import read_head, verifier_key
@@ -18,9 +19,10 @@ from services.audit.keys import make_key
 from services.audit.replay_stored import replay_decision, replay_window
 from services.audit.verify import verify_ledger
 from services.audit.witnesses import read_witness
+from services.clock import SystemClock
 from services.commands.explanation import explanation_lines, verification_lines
-from services.commands.options import AsJson, End, Start, aware
-from services.commands.printing import print_json, print_record
+from services.commands.options import FORMATS, AsJson, End, Start, aware
+from services.commands.printing import print_fields, print_json, print_record
 from services.database import database
 from services.errors import InputInvalid, Refused
 from services.settings import read_settings
@@ -160,6 +162,30 @@ def consistency(
     with database(settings) as engine, reading(engine) as session:
         later = newest_head(session, settings) if newer is None else read_head(newer)
         print_json(codec.encode(proofs.prove_consistency(session, read_head(older), later)))
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    start: Annotated[
+        datetime | None, typer.Option("--from", formats=FORMATS, help="What was sealed from this time on.")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=FORMATS, help="What was sealed before this time.")
+    ] = None,
+    under: UnderHead = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write all that the ledger states of a period into a folder, with its proof and a signed head,
+    for an auditor: deploy/audit/verify_ledger.py verifies it without a database.
+    """
+    settings, now = read_settings(), SystemClock().now()
+    window = Window(start=aware(start) or EPOCH, end=aware(end) or now)
+    with database(settings) as engine, reading(engine) as session:
+        chosen = newest_head(session, settings) if under is None else read_head(under)
+        manifest = export_ledger(session, window, chosen, out, now=now)
+    first, last = manifest.batches
+    print_fields(as_json=as_json, batches=f"{first} to {last}", leaves=manifest.leaves, withheld=manifest.withheld)
 
 
 @app.command()

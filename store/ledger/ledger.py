@@ -136,11 +136,15 @@ def sealed_batch(session: Session, number: int) -> SealedBatch:
     return records(session, SealedBatch, select(LedgerBatchRow).where(LedgerBatchRow.number == number))[0]
 
 
-def batches_between(session: Session, window: Window) -> tuple[SealedBatch, ...]:
-    """The batches that were sealed in a window, oldest first."""
-    sealed = LedgerBatchRow.sealed_at
-    query = select(LedgerBatchRow).where(sealed >= window.start, sealed < window.end)
-    return records(session, SealedBatch, query.order_by(LedgerBatchRow.number))
+def batches_in(session: Session, window: Window) -> tuple[SealedBatch, ...]:
+    """The batches of a window, oldest first: from the first that was sealed at its start or later
+    to the last that was sealed before its end. What came before and after them lies outside, also
+    where the clock was set back.
+    """
+    number, sealed = LedgerBatchRow.number, LedgerBatchRow.sealed_at
+    first = select(func.min(number)).where(sealed >= window.start).scalar_subquery()
+    last = select(func.max(number)).where(sealed < window.end).scalar_subquery()
+    return records(session, SealedBatch, select(LedgerBatchRow).where(number.between(first, last)).order_by(number))
 
 
 def leaf_hashes(session: Session, batch: int) -> list[str]:

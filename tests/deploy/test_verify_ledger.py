@@ -6,8 +6,6 @@ import base64
 import hashlib
 import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,9 @@ from services.settings import read_settings
 from store.engine import open_engine, reading, transaction
 from store.ledger import ledger
 from store.sealing import merkle
+from tests.ledger_script import SCRIPT
+from tests.ledger_script import verified as script
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "audit" / "verify_ledger.py"
 KEY, WITNESS = "5e" * 32, "77" * 32
 NAME = "witness.example/w1"
 
@@ -103,13 +102,6 @@ def test_a_comparison_with_what_is_not_there_is_refused() -> None:
     for size in (0, 3):
         with pytest.raises(IndexError, match="2 leaves"):
             merkle.consistency([b"a" * 32, b"b" * 32], size)
-
-
-def script(*arguments: object) -> tuple[int, str]:
-    """What the script says, run with nothing but the standard library."""
-    command = [sys.executable, "-I", "-S", str(SCRIPT), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout
 
 
 def cosigned(head: Head, *, seen: int | None) -> tuple[Head, str]:
