@@ -6,20 +6,21 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from knowgate import Decision, Window
+from knowgate import Bundle, Decision, Window, read_bundle
 from knowgate._bundles.bundle import read_document
 from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument
 from knowgate._records.receipts import Undeclared
 from knowgate.policy import Policy
+from services.audit.counterfactual import Counterfactual, counterfactual
 from services.audit.proofs import place_of
 from services.audit.replay import Replay
-from services.audit.replay_stored import replay_decision
+from services.audit.replay_stored import replay_decision, stored_vectors
 from services.errors import InputInvalid
 from store.jobs import job_runs
 from store.jobs.occasions import Occasion
 from store.ledger import ledger
 from store.ledger.ledger import Leaf
-from store.releases import bundles, cascades
+from store.releases import assignments, bundles, cascades
 from store.sealing import merkle
 from store.traffic import decisions, labels
 from store.traffic.graders import GraderError, graders
@@ -64,6 +65,7 @@ class Explanation:
     labels: tuple[StoredLabel, ...]
     graders: tuple[KnownGrader, ...]  # per label of a machine, what was known of it when the label came
     replay: Replay
+    instead: Counterfactual | None  # by today's champion, or another bundle; None where there is none
     ledger: tuple[LedgerPlace, ...]
 
 
@@ -99,8 +101,10 @@ def named_subject(session: Session, name: str, cascade: str | None) -> str:
     return str(find_decision(session, name, cascade).id)
 
 
-def explain(session: Session, decision: Decision) -> Explanation:
-    """Gather everything that decided `decision`, and decide it again."""
+def explain(session: Session, decision: Decision, *, instead: Bundle | None = None) -> Explanation:
+    """Gather everything that decided `decision`, decide it again, and once more by the bundle
+    `instead`, else by today's champion.
+    """
     stored = decisions.stored_decision(session, decision.id)
     document = _document(session, decision.bundle)
     spec = cascades.cascade(session, decision.cascade)
@@ -120,8 +124,23 @@ def explain(session: Session, decision: Decision) -> Explanation:
         labels=said,
         graders=tuple(_known(session, decision.cascade, label) for label in said if label.grader is not None),
         replay=replay_decision(session, decision),
+        instead=by_another(session, decision, instead),
         ledger=tuple(_place(session, leaf) for leaf in ledger.leaves_of(session, str(decision.id))),
     )
+
+
+def by_another(session: Session, decision: Decision, bundle: Bundle | None = None) -> Counterfactual | None:
+    """What `bundle`, else today's champion, would have done with a stored decision; None where
+    nothing is in force. Raises BundleDamaged and BundleRefused.
+    """
+    current = assignments.assignment(session, decision.cascade)
+    champion = None if current is None else current.champion
+    if bundle is None:
+        if champion is None:
+            return None
+        bundle = read_bundle(bundles.bundle_content(session, champion), expected_id=champion)
+    vectors = stored_vectors(session, [decision]).get(decision.id, {})
+    return counterfactual(decision, bundle, vectors, is_champion=bundle.id == champion)
 
 
 def _known(session: Session, cascade: str, label: StoredLabel) -> KnownGrader:

@@ -66,12 +66,12 @@ class _Bundles:
 
 
 def _replays(session: Session, page: Sequence[Decision], bundles_read: _Bundles) -> Iterator[Replay]:
-    stored = _vectors(session, page)
+    stored = stored_vectors(session, page)
     for decision in page:
         yield replay(decision, bundles_read.of(decision), stored.get(decision.id, {}))
 
 
-def _vectors(session: Session, page: Sequence[Decision]) -> dict[UUID, dict[int, Float16Array]]:
+def stored_vectors(session: Session, page: Sequence[Decision]) -> dict[UUID, dict[int, Float16Array]]:
     """The stored hidden states of the attempts that were decided, by decision and tier."""
     wanted: dict[int, list[UUID]] = {}
     for decision in page:

@@ -1,6 +1,6 @@
 """`knowgate audit`: why a query went where it went, and that nobody changed the record since."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +16,17 @@ from services.audit.explain import find_decision, named_subject
 from services.audit.head_export import newest_head, put_head
 from services.audit.heads import read_head, verifier_key
 from services.audit.keys import make_key
+from services.audit.over_window import over_window
 from services.audit.replay_stored import replay_decision, replay_window
 from services.audit.verify import verify_ledger
 from services.audit.witnesses import read_witness
 from services.clock import SystemClock
-from services.commands.explanation import explanation_lines, verification_lines
+from services.commands.explanation import explanation_lines, verification_lines, what_if_lines
 from services.commands.options import FORMATS, AsJson, End, Start, aware
 from services.commands.printing import print_fields, print_json, print_record
 from services.database import database
 from services.errors import InputInvalid, Refused
+from services.promotion.bundle_files import read_named
 from services.settings import read_settings
 from services.windows import EPOCH
 from store.engine import reading
@@ -44,18 +46,49 @@ InCascade = Annotated[str | None, typer.Option("--cascade", help="Where an exter
 
 
 @app.command()
-def explain(decision: NamedDecision, cascade: InCascade = None, as_json: AsJson = False) -> None:
+def explain(
+    decision: NamedDecision,
+    cascade: InCascade = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="What this bundle would have done; left out, today's champion.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Why one query went where it went: signals, gates, thresholds, bundle, certificate, labels,
-    replay, ledger.
+    replay, ledger; and where another bundle would have sent it.
     """
     with database(read_settings()) as engine, reading(engine) as session:
-        explanation = explaining.explain(session, explaining.find_decision(session, decision, cascade))
+        instead = None if bundle is None else read_named(session, bundle)
+        stored = explaining.find_decision(session, decision, cascade)
+        explanation = explaining.explain(session, stored, instead=instead)
     if as_json:
         print_json(codec.encode(explanation))
     else:
         typer.echo("\n".join(explanation_lines(explanation)))
     if not explanation.replay.matches:
         raise Refused("the replay came out differently; see above")
+
+
+@app.command("what-if")
+def what_if(
+    bundle: Annotated[str, typer.Argument(help="A bundle's id, the start of one, or a .safetensors file.")],
+    days: Annotated[int, typer.Option(min=1, max=366, help="Over the decisions of so many days.")] = 7,
+    until: End = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a bundle would have done with the decisions of the last days: the share it keeps, what
+    it saves, by how much accuracy would change, and which routes.
+    """
+    end = aware(until) or SystemClock().now()
+    window = Window(start=end - timedelta(days=days), end=end)
+    with database(read_settings()) as engine:
+        with reading(engine) as session:
+            other = read_named(session, bundle)
+        found = over_window(engine, other, window, now=SystemClock().now())
+    if as_json:
+        print_json(codec.encode(found))
+    else:
+        typer.echo("\n".join(what_if_lines(found)))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """An explanation as lines for a person."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from knowgate import Attempt, Policy, Role
 from knowgate._bundles.bundle import LabelBasis
@@ -8,6 +9,11 @@ from knowgate.policy import NOTHING_KEPT
 from services.audit.explain import Explanation, KnownGrader
 from services.audit.findings import CHECKS
 from services.audit.verify import Verification
+
+if TYPE_CHECKING:
+    from monitoring.alarms.what_if import WhatIf
+
+ROUTES_SHOWN = 20
 
 
 def explanation_lines(explained: Explanation) -> list[str]:
@@ -31,6 +37,34 @@ def verification_lines(verification: Verification) -> list[str]:
         if check.problems > len(shown):
             lines.append(f"{check.name}: and {check.problems - len(shown):,} more")
     return lines
+
+
+def what_if_lines(found: "WhatIf") -> list[str]:
+    """A bundle over a window, beside what was served."""
+    start, end = found.window.start, found.window.end
+    return [
+        f"bundle {found.bundle[:12]} over {found.cascade}, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+        f"  compared     {found.compared:,} of {found.decisions:,} decisions: of the others nothing shows the route",
+        f"  kept share   {found.kept_share:.1%} as served, {found.would_keep_share:.1%} with it",
+        f"  savings      {_share(found.savings_usd)} as served, {_share(found.would_save_usd)} with it",
+        f"  accuracy     {_accuracy(found)}",
+        f"  routes       {found.changed:,} would have changed",
+        *(f"    {one.decision}  tier {one.served} to {one.would_serve}" for one in found.routes[:ROUTES_SHOWN]),
+        *([f"    and {found.changed - ROUTES_SHOWN:,} more (--json)"] if found.changed > ROUTES_SHOWN else []),
+    ]
+
+
+def _accuracy(found: "WhatIf") -> str:
+    change = found.accuracy_change
+    if change.lower is None or change.upper is None:
+        return f"not known: {change.why_not or 'no changed route has both of its answers labelled'}"
+    value = "" if change.value is None else f"{change.value:+.2%}, "
+    known = f"{change.known:,} of {found.changed:,} changed routes are labelled"
+    return f"{value}from {change.lower:+.2%} to {change.upper:+.2%} at {change.confidence:.0%}; {known}"
+
+
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1%}"
 
 
 def _head(explained: Explanation) -> Iterator[str]:
@@ -136,6 +170,8 @@ def _proof(explained: Explanation) -> Iterator[str]:
     yield f"replay: {replay.attempts} verdicts from signals, {replay.vectors} from vectors too, came out {how}"
     for mismatch in replay.mismatches:
         yield f"  tier {mismatch.tier} {mismatch.what}: stored {mismatch.stored}, replayed {mismatch.replayed}"
+    if explained.instead is not None:
+        yield f"instead: {explained.instead.sentence}"
     for place in explained.ledger:
         if place.batch is None:
             yield f"ledger: {place.kind} leaf {place.hash[:16]}…, not sealed yet"
