@@ -33,20 +33,57 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+# Bytes installed: more of them, and the wheel has grown by what nobody asked for.
+MOST_OF_THE_WHEEL = 1_500_000
+MODULES = "import pkgutil, knowgate; print(*(m.name for m in pkgutil.walk_packages(knowgate.__path__, 'knowgate.')))"
+
+
 @pytest.mark.slow
-def test_the_runtime_passes_its_tests_with_numpy_and_safetensors_alone(tmp_path: Path) -> None:
-    environment = tmp_path / "environment"
+def test_the_wheel_is_small_imports_alone_and_brings_no_tests(tmp_path: Path) -> None:
+    runtime = copied_runtime(tmp_path)
+    python = empty_environment(tmp_path)
+    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", runtime, cwd=tmp_path)
+    (wheel,) = (tmp_path / "dist").glob("knowgate-*-py3-none-any.whl")
+    constraints = REPOSITORY / "constraints.txt"
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, wheel, cwd=tmp_path)
+    installed = Path(run(python, "-c", "import knowgate; print(knowgate.__path__[0])", cwd=tmp_path).strip())
+    files = [path for path in installed.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum(path.stat().st_size for path in files) < MOST_OF_THE_WHEEL
+    assert (installed / "py.typed").exists() and not [path for path in files if "test" in path.name]
+    # Of the back-ends each names its extra where that is missing; all else is there without one.
+    plain = [name for name in run(python, "-c", MODULES, cwd=tmp_path).split() if ".backends." not in name]
+    assert len(plain) > 30
+    loaded = (
+        "import importlib, json, sys; before = set(sys.modules); [importlib.import_module(m) for m in sys.argv[1:]]"
+    )
+    said = f"{loaded}; print(json.dumps(sorted(set(sys.modules) - before)))"
+    roots = {name.partition(".")[0] for name in json.loads(run(python, "-c", said, *plain, cwd=tmp_path))}
+    assert roots - set(sys.stdlib_module_names) <= OWN
+
+
+def empty_environment(folder: Path) -> Path:
+    """The interpreter of a new environment."""
+    environment = folder / "environment"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / Path(sys.executable).name
-    python = python if python.exists() else environment / "bin" / "python"
-    # A copy, since building leaves files in the source's folder.
-    runtime = tmp_path / "runtime"
+    return python if python.exists() else environment / "bin" / "python"
+
+
+def copied_runtime(folder: Path) -> Path:
+    """A copy, since building leaves files in the source's folder."""
     files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "runtime", cwd=REPOSITORY)
     for name in filter(None, files.split("\0")):
         if (REPOSITORY / name).is_file():
-            copied = tmp_path / name
+            copied = folder / name
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.write_bytes((REPOSITORY / name).read_bytes())
+    return folder / "runtime"
+
+
+@pytest.mark.slow
+def test_the_runtime_passes_its_tests_with_numpy_and_safetensors_alone(tmp_path: Path) -> None:
+    python = empty_environment(tmp_path)
+    runtime = copied_runtime(tmp_path)
     constraints = REPOSITORY / "constraints.txt"
     run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, f"{runtime}[test]", cwd=tmp_path)
     installed = {
