@@ -1,5 +1,6 @@
 """The files in deploy/ parse, and name only settings, commands and metrics that exist."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from services.http.metrics import Metrics
-from services.settings import SETTINGS
+from services.settings import unknown_settings
 from services.telemetry.deployment_metrics import DeploymentCollector
 from store.engine import open_engine
 from tests.services.conftest import NOW
@@ -21,26 +22,60 @@ FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 
 
 def test_every_setting_named_exists() -> None:
-    known = set(SETTINGS)
     named = {name for path in FILES for name in re.findall(r"KNOWGATE_[A-Z_]+", path.read_text(encoding="utf-8"))}
-    assert named and named <= known
+    assert named and not unknown_settings(dict.fromkeys(named, "set"))
 
 
-def test_compose_starts_the_services_after_the_schema_is_up_to_date() -> None:
+def test_compose_is_what_its_specification_says() -> None:
+    compose_spec = pytest.importorskip("compose_spec", reason="the wheel compose-spec is not installed")
+    document = json.dumps(yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8")))
+    read = compose_spec.PyCompose.from_json(document)
+    read.validate()
+    assert len(read.service_names()) == 9
+    with pytest.raises(ValueError, match="restrat"):
+        compose_spec.PyCompose.from_json(document.replace('"restart"', '"restrat"'))
+
+
+def test_every_service_is_watched_started_again_and_started_in_order() -> None:
     document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     services = document["services"]
-    plain = {name for name, service in services.items() if "profiles" not in service}
-    assert plain == {"database", "mlflow", "upgrade", "api", "scheduler"}
+    stays = services.keys() - {"upgrade"}
+    assert all(
+        services[name]["restart"] == "unless-stopped" and services[name]["healthcheck"]["test"] for name in stays
+    )
     for name in ("api", "scheduler"):
-        assert services[name]["depends_on"] == {"upgrade": {"condition": "service_completed_successfully"}}
+        assert services[name]["depends_on"]["upgrade"] == {"condition": "service_completed_successfully"}
+    for name in ("gateway", "prometheus"):
+        assert services[name]["depends_on"]["api"] == {"condition": "service_healthy"}
     stages = re.findall(r"^FROM \S+ AS (\S+)", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert {service["build"]["target"] for service in services.values() if "build" in service} <= set(stages)
+    for service in services.values():
+        if "build" in service:
+            assert service["build"]["target"] in stages
+            assert service["image"] == f"knowgate-{service['build']['target']}"
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert (DEPLOY / source).is_dir() if source.startswith(".") else source in document["volumes"]
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_no_secret_is_in_an_environment() -> None:
+    """Each comes in a file that the services which need it, and no others, are given."""
+    document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    secret = re.compile("PASSWORD|SECRET|TOKEN|_KEY|DATABASE_URL")
+    for name, service in document["services"].items():
+        said = {key: value for key, value in service.get("environment", {}).items() if secret.search(key)}
+        named = {Path(value).name for value in said.values()}
+        assert all(key.endswith("_FILE") and value.startswith("/run/secrets/") for key, value in said.items()), name
+        assert named <= set(service.get("secrets", ())) <= document["secrets"].keys()
+    ignored = (DEPLOY.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "deploy/secrets/" in ignored
+    assert all(secret["file"].startswith("./secrets/") for secret in document["secrets"].values())
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".service" or path.name == "Dockerfile"])
 def test_every_command_started_exists(path: Path) -> None:
-    started = re.findall(r'knowgate"?,? "?(serve|scheduler|[a-z]+)', path.read_text(encoding="utf-8"))
-    commands = [name for name in started if name in ("serve", "scheduler")]
+    started = re.findall(r'knowgate"?,? "?([a-z]+)', path.read_text(encoding="utf-8"))
+    commands = [name for name in started if name in ("serve", "scheduler", "gateway")]
     assert commands
     for command in commands:
         subprocess.run([sys.executable, "-m", "services", command, "--help"], check=True, capture_output=True)
@@ -71,10 +106,3 @@ def test_alertmanager_takes_its_configuration() -> None:
     for severity, receivers in (("critical", "pager,team"), ("warning", "team")):
         found = subprocess.run([*routes, f"severity={severity}"], capture_output=True, text=True, check=True)
         assert found.stdout.strip() == receivers
-
-
-def test_an_image_that_backs_up_postgresql_has_the_tools_of_the_servers_version() -> None:
-    server = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["database"]["image"]
-    base = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").partition("FROM base AS")[0]
-    assert f"ARG POSTGRESQL={server.removeprefix('postgres:')}\n" in base
-    assert '"postgresql-client-$POSTGRESQL"' in base
