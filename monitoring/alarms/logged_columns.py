@@ -8,6 +8,7 @@ models make of the stored hidden states. A tier that did not run may have kept a
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -60,16 +61,16 @@ class LoggedColumns:
         """
         attempts = cohort.attempts
         strange = pd.Series(undeclared_attempts(cohort.spec, attempts), index=attempts.index)
-        first = attempts.loc[strange & (attempts["tier"] == 0), "id"]
-        decisions = cohort.decisions[~cohort.decisions["id"].isin(first)].tail(MOST_DECISIONS)
-        place = pd.Series(np.arange(len(decisions)), index=decisions["id"])
+        first = attempts.loc[strange & (attempts["tier"] == 0), "decision"]
+        decisions = cohort.decisions[~cohort.decisions["decision"].isin(first)].tail(MOST_DECISIONS)
+        place = pd.Series(np.arange(len(decisions)), index=decisions["decision"])
         attempts = attempts.assign(correct=attempts["correct"].mask(strange))
-        attempts = attempts[attempts["id"].isin(decisions["id"])].reset_index(drop=True)
+        attempts = attempts[attempts["decision"].isin(decisions["decision"])].reset_index(drop=True)
         at = np.full((len(decisions), cohort.spec.last + 1), -1, dtype=np.int64)
-        at[place[attempts["id"]].to_numpy(), attempts["tier"].to_numpy()] = np.arange(len(attempts))
+        at[place[attempts["decision"]].to_numpy(), attempts["tier"].to_numpy()] = np.arange(len(attempts))
         role = taken(attempts["role"].to_numpy(dtype=object), at)
         return LoggedColumns(
-            ids=tuple(str(name) for name in decisions["id"]),
+            ids=tuple(str(UUID(bytes=name)) for name in decisions["id"]),
             attempts=attempts,
             at=at,
             ran=(at >= 0) & (role != Role.SKIPPED),
@@ -86,7 +87,8 @@ class LoggedColumns:
         return bool((self.ran[:, -1] & np.isfinite(self.correct[:, -1])).any())
 
     def logged(self) -> LoggedRows:
-        answers = [*self.attempts["answer"].tolist(), None]  # the last place is that of a tier that did not run
+        keys = [None if key == -1 else key for key in self.attempts["answer_key"].tolist()]
+        answers = [*keys, None]  # the last place is that of a tier that did not run
         return LoggedRows(
             ids=self.ids,
             ran=self.ran,

@@ -9,6 +9,7 @@ identified".
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +142,8 @@ def _evenly_labelled(rows: pd.DataFrame) -> tuple[str | None, pd.DataFrame]:
 
 def _uniform(ids: "pd.Series[Any]") -> FloatArray:
     """A number in [0, 1) per decision, always the same one."""
-    digests = (blake2b(str(name).encode(), digest_size=8, key=b"knowgate.thinning").digest() for name in ids)
+    names = (str(UUID(bytes=one)).encode() for one in ids)
+    digests = (blake2b(name, digest_size=8, key=b"knowgate.thinning").digest() for name in names)
     return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
 
 

@@ -7,25 +7,38 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from evidence.costs.run_limits import Runs, bounded_runs
 from knowgate.spec import CascadeSpec
-from store.traffic.attempt_columns import Objects
-from store.traffic.examples import Examples
+from store.traffic.attempt_columns import Ids
+from store.traffic.example_columns import Examples
 from store.traffic.uncertified import UncertifiedRuns
 
 log = logging.getLogger("knowgate.monitoring")
+
+# What figures, alarms and rules read of attempts, and no more: texts of prompts and answers are not
+# even fetched for a run that keeps its cohorts.
+COLUMNS = frozenset(
+    {
+        *("ids", "tier", "role", "model", "revision", "received_at"),
+        *("slice", "bundle", "generation", "exploration_rate"),
+        *("p_t", "p_t_kind", "p_ik", "score", "ood", "entropy", "margin", "retained", "reason", "answer_key"),
+        *("correct", "label_source", "label_received_at", "label_propensity", "label_coin", "forecast"),
+        *("tokens_in", "tokens_out", "latency_ms", "cost_usd", "gflops", "run_propensity"),
+        *("shard", "row", "fingerprint"),
+    }
+)
 
 
 def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
-    Columns are those of `store.traffic.examples.Examples` but for: id and usd in place of ids and
-    cost_usd; occurred_at (aware; of the id); tokens, in and out together. Times are aware. Prompts
-    are left out: no figure reads them, and a run that keeps its cohorts would keep their texts.
+    Columns are `COLUMNS` but for: id (16 bytes) and usd in place of ids and cost_usd; decision;
+    occurred_at (aware; of the id); tokens, in and out together. Times are aware.
     """
-    columns = {name: _column(values) for name, values in examples.arrays().items() if name != "prompt"}
-    columns["id"], columns["usd"] = columns.pop("ids"), columns.pop("cost_usd")
+    columns = {name: _column(getattr(examples, name)) for name in sorted(COLUMNS - {"ids"})}
+    columns |= {"id": _ids(examples.ids), "decision": examples.decision, "usd": columns.pop("cost_usd")}
     columns["occurred_at"] = _times_of(examples.ids)
     return pd.DataFrame(columns | {"tokens": examples.tokens_in + examples.tokens_out})
 
@@ -34,8 +47,9 @@ def uncertified_runs(runs: UncertifiedRuns, spec: CascadeSpec) -> pd.DataFrame:
     """One row per request that no certificate covers: id, slice, bundle, occurred_at (aware; of the
     id), tier, and what it took, no more than a query may take.
     """
-    frame = pd.DataFrame({item.name: _column(getattr(runs, item.name)) for item in fields(runs)})
-    frame = frame.assign(tokens=frame["tokens_in"] + frame["tokens_out"], occurred_at=_times_of(runs.ids))
+    columns = {item.name: _column(getattr(runs, item.name)) for item in fields(runs) if item.name != "ids"}
+    columns |= {"id": _ids(runs.ids), "occurred_at": _times_of(runs.ids), "tokens": runs.tokens_in + runs.tokens_out}
+    frame = pd.DataFrame(columns)
     return within_bounds(frame, spec)
 
 
@@ -46,11 +60,18 @@ def _column(values: npt.NDArray[Any]) -> Any:
     return pd.Series(values, dtype=object) if values.dtype == object else values
 
 
-def _times_of(ids: Objects) -> "pd.Series[pd.Timestamp]":
+def _ids(ids: Ids) -> "pd.Series[bytes]":
+    """Ids as a column of 16 bytes each: NumPy's own would lose zeros at the end."""
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(ids.tobytes())])
+    return pd.Series(pd.arrays.ArrowExtensionArray(column))
+
+
+def _times_of(ids: Ids) -> "pd.Series[pd.Timestamp]":
     """The time in each decision's id: the one that windows are cut by, so that no row lies outside
     its window.
     """
-    millis = np.array([decision_id.int >> 80 for decision_id in ids], dtype="datetime64[ms]")
+    raw = np.frombuffer(ids.tobytes(), dtype=">u8").reshape(-1, 2)
+    millis = (raw[:, 0] >> 16).astype("datetime64[ms]")  # the first 48 bits
     return pd.Series(millis.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 

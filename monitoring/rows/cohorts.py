@@ -23,7 +23,7 @@ from monitoring.rows.attempts import (
     within_bounds,
 )
 from monitoring.rows.pairing import pair_decisions
-from store.traffic.examples import Examples
+from store.traffic.example_columns import Examples
 from store.traffic.uncertified import UncertifiedRuns
 
 

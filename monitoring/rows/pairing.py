@@ -13,6 +13,7 @@ to learn, not to answer.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -31,10 +32,11 @@ UNITS = ("usd", "gflops", "tokens")
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:
     """One row per decision, in order of decision time.
 
-    Columns: id, occurred_at, received_at, slice, bundle, generation; kept_tier, retained (kept
-    before the last tier), reason (why the last tier was asked; None where retained); last_ran,
-    explored (the last tier ran though the query was retained), agrees (explored, and both answers
-    are the same), run_propensity (chance that the last tier ran: 1 where escalated),
+    Columns: id, decision (as the attempts have it), occurred_at, received_at, slice, bundle,
+    generation; kept_tier, retained (kept before the last tier), reason (why the last tier was
+    asked; None where retained); last_ran, explored (the last tier ran though the query was
+    retained), agrees (explored, and both answers are the same), run_propensity (chance that the
+    last tier ran: 1 where escalated),
     label_propensity (of X), correct_kept, kept_label_propensity, kept_label_source, correct_last,
     last_label_propensity, last_label_source, x; forecast_kept, forecast_last, forecast_x (what
     sources say that are not trusted); score (of the kept tier); prompt_tokens; per unit: U (what
@@ -55,7 +57,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     frame["label_late"] = received > frame["occurred_at"] + spec.horizon
     missing = frame["correct_kept"].isna() | (frame["last_ran"] & frame["correct_last"].isna())
     frame["overdue"] = missing & (frame["occurred_at"] + spec.horizon <= as_of)
-    return frame.sort_values(["occurred_at", "id"], kind="stable").reset_index(drop=True)
+    return frame  # attempts come in the order of their ids, which is that of decision time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +89,9 @@ def _of_decisions(attempts: pd.DataFrame, spec: CascadeSpec, at: _Places) -> dic
     """The columns of what was decided, each [n]."""
     columns: dict[str, Any] = {
         name: attempts[name].to_numpy()[at.first]
-        for name in ("id", "slice", "bundle", "generation", "exploration_rate", "label_coin")
+        for name in ("decision", "slice", "bundle", "generation", "exploration_rate", "label_coin")
     }
+    columns["id"] = attempts["id"].array[at.first]
     kept_tier, last_ran = attempts["tier"].to_numpy()[at.kept], at.last >= 0
     retained = kept_tier < spec.last
     coin = np.where(last_ran, numbers_at(attempts, "run_propensity", at.last), columns["exploration_rate"])
@@ -114,9 +117,8 @@ def _of_answers(attempts: pd.DataFrame, at: _Places, decided: dict[str, Any]) ->
         columns[f"forecast_{name}"] = numbers_at(attempts, "forecast", rows)
         columns[f"{name}_label_propensity"] = numbers_at(attempts, "label_propensity", rows)
         columns[f"{name}_label_source"] = taken(attempts["label_source"].to_numpy(dtype=object), rows)
-    answers = attempts["answer"].to_numpy(dtype=object)
-    pairs = zip(answers[at.kept], answers[at.last], strict=True)
-    same = np.array([a is not None and a == b for a, b in pairs], dtype=bool)
+    kept, last = (taken(attempts["answer_key"].to_numpy(), rows) for rows in (at.kept, at.last))
+    same = (kept != -1) & (kept == last)
     columns["agrees"] = decided["explored"] & same
     columns["x"], columns["label_propensity"] = _difference(decided | columns, same, "correct")
     columns["forecast_x"], _ = _difference(decided | columns, same, "forecast")
@@ -128,7 +130,7 @@ def _check(attempts: pd.DataFrame) -> None:
     served = np.bincount(ordinal, attempts["role"].to_numpy(dtype=object) == Role.SERVED)
     if (served != 1).any():
         wrong = int(np.argmax(served != 1))
-        name = attempts["id"].to_numpy()[np.argmax(ordinal == wrong)]
+        name = UUID(bytes=attempts["id"].array[int(np.argmax(ordinal == wrong))])
         raise CohortInvalid(f"decision {name} has {int(served[wrong])} served attempts, expected 1: send it whole")
 
 
@@ -142,7 +144,7 @@ def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> Objects
     where it was not.
     """
     reasons = attempts["reason"].to_numpy(dtype=object)
-    given = np.flatnonzero([reason is not None for reason in reasons])
+    given = np.flatnonzero(reasons != np.array(None))
     column = np.full(n, None, dtype=object)
     column[attempts["decision"].to_numpy()[given]] = reasons[given]  # in order of tier, so that the highest stays
     column[retained] = None

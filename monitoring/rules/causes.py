@@ -166,8 +166,8 @@ def _moved(column: ColumnDrift) -> str:
 def cost_cohort(cohort: Cohort, unit: str) -> CostCohort:
     """The cohort as `evidence.costs.shift_share` reads it; `unit` is usd, gflops or tokens."""
     names = _largest_slices(cohort.decisions, cohort)
-    by_decision = pd.Series(names.to_numpy(), index=cohort.decisions["id"])
-    attempts = cohort.attempts.assign(group=by_decision.reindex(cohort.attempts["id"]).to_numpy())
+    by_decision = pd.Series(names.to_numpy(), index=cohort.decisions["decision"])
+    attempts = cohort.attempts.assign(group=by_decision.reindex(cohort.attempts["decision"]).to_numpy())
     slices = tuple(
         _slice_cohort(str(name), int(count), attempts[attempts["group"] == name], cohort.spec.last)
         for name, count in names.value_counts().items()

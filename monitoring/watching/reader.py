@@ -26,7 +26,7 @@ from monitoring.drift.signal_tables import WATCHED
 from monitoring.figures.graders import measured_errors
 from monitoring.figures.score_errors import ScoreErrors
 from monitoring.names import FigureName, Rule, missing_of
-from monitoring.rows.attempts import pair_attempts, within_bounds
+from monitoring.rows.attempts import COLUMNS, pair_attempts, within_bounds
 from monitoring.rows.cohorts import Cohort, cohort_of, is_mature
 from monitoring.rows.late import OVERLAP, Lateness, lateness_of
 from monitoring.rules.patience import Looks, looks_from_json
@@ -40,6 +40,7 @@ from store.releases.assignments import RuntimeState
 from store.releases.cascades import cascade as cascade_spec
 from store.releases.promotions import Outcome
 from store.traffic.decisions import late_times
+from store.traffic.example_columns import Examples
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError
 from store.traffic.known import known_decisions
@@ -102,16 +103,19 @@ class Reader:
 
     def _read(self, window: Window) -> Cohort:
         with reading(self._engine) as session:
-            examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=self.spec.targets.trusted)
+            examples = self._labelled(session, window)
             outside = uncertified(session, self.spec.name, window, as_of=self.now)
         return cohort_of(examples, self.spec, window, as_of=self.now, uncertified=outside)
 
     def attempts(self, window: Window) -> pd.DataFrame:
         """The attempts of a window alone, for columns that need no pairing."""
         with reading(self._engine) as session:
-            trusted = self.spec.targets.trusted
-            examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=trusted)
+            examples = self._labelled(session, window)
         return within_bounds(pair_attempts(examples), self.spec)
+
+    def _labelled(self, session: Session, window: Window) -> Examples:
+        trusted = self.spec.targets.trusted
+        return labelled(session, self.spec.name, window, as_of=self.now, columns=COLUMNS, trusted=trusted)
 
     def graders_spoke(self, window: Window) -> bool:
         """Whether anybody who is not trusted has labelled an answer of the window, as it is known

@@ -6,7 +6,6 @@ force; what sources say that the cascade does not trust comes back as a judge's.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,7 +23,10 @@ from services.outcome_tables.grid import Grid
 from services.outcome_tables.outcomes import COLUMNS, OutcomeTable
 from store.releases import cascades
 from store.traffic import decisions
-from store.traffic.examples import Examples, labelled
+from store.traffic.example_columns import Examples
+from store.traffic.examples import labelled
+
+READ = frozenset(COLUMNS) - {"same_answer"} | {"tier", "answer", "reason"}
 
 
 def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: datetime) -> OutcomeTable:
@@ -35,7 +37,7 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
     Raises CascadeUnknown, and InputInvalid where the window has no decision.
     """
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
+    examples = labelled(session, cascade, window, as_of=as_of, columns=READ, trusted=spec.targets.trusted)
     if examples.rows == 0:
         raise InputInvalid(
             f"{cascade} has no decision from {window.start.isoformat()} to {window.end.isoformat()}; widen the window"
@@ -51,13 +53,13 @@ def observed_outcomes(session: Session, cascade: str, window: Window, *, as_of: 
     Raises CascadeUnknown.
     """
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
+    examples = labelled(session, cascade, window, as_of=as_of, columns=READ, trusted=spec.targets.trusted)
     unkept = np.isin(examples.reason.astype(str), [reason.value for reason in NOTHING_KEPT]) & examples.answered
     answers = np.bincount(examples.decision, unkept & (examples.tier < spec.last), minlength=examples.decisions)
     chosen = (answers == spec.last)[examples.decision] if examples.rows else np.zeros(0, dtype=np.bool_)
     if not chosen.any():
         return None
-    columns: dict[str, Any] = {item.name: getattr(examples, item.name)[chosen] for item in fields(Examples)}
+    columns: dict[str, Any] = {name: getattr(examples, name)[chosen] for name in {*READ, "ids", "decision"}}
     columns["decision"] = np.unique(columns["decision"], return_inverse=True)[1]
     return _table(Examples(**columns), spec, _names(session, cascade, window, as_of))
 
@@ -72,7 +74,7 @@ def _table(examples: Examples, spec: CascadeSpec, names: Mapping[UUID, str]) -> 
     placed["label_coin"] = _unusual_coins(placed["label_coin"])
     placed["exploration_rate"] = _unusual_rates(placed["exploration_rate"], placed["run_propensity"][:, -1])
     return OutcomeTable(
-        query_ids=grid.first(np.array([names[item] for item in examples.ids], dtype=object)),
+        query_ids=grid.first(np.array([names[item] for item in examples.uuids()], dtype=object)),
         ran=grid.place(np.ones(examples.rows, dtype=np.bool_)),
         same_answer=_same_answer(grid.place(examples.answer)),
         **placed,

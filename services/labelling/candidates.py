@@ -38,23 +38,23 @@ def candidates(
     if it had not been.
     """
     cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of)
+    examples = labelled(session, cascade, window, as_of=as_of, columns=("role", "prompt", "answer"))
     labels = labels_by_source(session, cascade, window, as_of=as_of)
     said = {(labels.decision_id[row], int(labels.tier[row])) for row in np.flatnonzero(labels.source == source.value)}
     erased = erased_between(session, cascade, window)
     externals = {one.id: one.external_id for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
-    answered = examples.answered
+    answered, ids = examples.answered, examples.uuids()
     return tuple(
         Candidate(
-            decision_id=examples.ids[row],
-            external_id=externals[examples.ids[row]],
+            decision_id=ids[row],
+            external_id=externals[ids[row]],
             tier=int(examples.tier[row]),
             prompt=examples.prompt[row],
             answer=examples.answer[row],
         )
         for row in range(examples.rows)
         if answered[row]
-        and examples.ids[row] not in erased
-        and (examples.ids[row], int(examples.tier[row])) not in said
+        and ids[row] not in erased
+        and (ids[row], int(examples.tier[row])) not in said
         and tier in (None, int(examples.tier[row]))
     )

@@ -47,13 +47,13 @@ def delay_curves(
     Raises CascadeUnknown.
     """
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of)
+    examples = labelled(session, cascade, window, as_of=as_of, columns=("role", "occurred_at"))
     if examples.rows == 0:
         return ()
     labels = labels_by_source(session, cascade, window, as_of=as_of)
     answered = examples.answered
     watched = _seconds_since(examples.occurred_at, as_of)
-    place = {key: at for at, key in enumerate(zip(examples.ids, examples.tier.tolist(), strict=True))}
+    place = {key: at for at, key in enumerate(zip(examples.uuids(), examples.tier.tolist(), strict=True))}
     points: list[DelayPoint] = []
     for source in LabelSource:
         of_source = labels.source == source.value

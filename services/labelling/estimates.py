@@ -33,10 +33,13 @@ from evidence.estimation.prediction_powered import (
     prediction_powered,
 )
 from knowgate._records.records import LabelSource, Window
+from monitoring.rows.attempts import COLUMNS
 from monitoring.rows.cohorts import cohort_of
 from store.ledger.erased import erased_between
 from store.releases import cascades
-from store.traffic.examples import Examples, labelled
+from store.traffic.attempt_columns import uuids
+from store.traffic.example_columns import Examples
+from store.traffic.examples import labelled
 from store.traffic.label_sources import SourcedLabels, labels_by_source
 
 FloatArray = npt.NDArray[np.float64]
@@ -94,7 +97,7 @@ def label_estimates(
 ) -> LabelEstimates:
     """The estimates of accuracy and drop in a window of decision time. Raises CascadeUnknown."""
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
+    examples = labelled(session, cascade, window, as_of=as_of, columns=COLUMNS, trusted=spec.targets.trusted)
     cohort = cohort_of(examples, spec, window, as_of=as_of)
     sourced = labels_by_source(session, cascade, window, as_of=as_of)
     erased = erased_between(session, cascade, window)
@@ -107,7 +110,7 @@ def label_estimates(
         for column in (accuracy, dropped):
             estimates.extend(_readings(column, rows, largest_weight))
         errors = _grader_errors(gold, verdicts)
-        readable = ~(rows["id"].isin(erased).to_numpy(dtype=bool) & np.isnan(verdicts))
+        readable = ~(_are(rows, erased) & np.isnan(verdicts))
         powered = _powered((gold[0][readable], gold[1][readable]), verdicts[readable])
         estimates += [powered, _by_error_rates(verdicts, errors)]
     return LabelEstimates(
@@ -131,8 +134,14 @@ def _within_reach(rows: pd.DataFrame, examples: Examples, erased: frozenset[UUID
     labelled = ~np.isnan(examples.correct)
     if not (examples.label_propensity[labelled] == 1.0).all():
         return rows
-    lost = erased.difference(examples.ids[labelled])
-    return rows[~rows["id"].isin(lost)].reset_index(drop=True)
+    lost = erased.difference(uuids(examples.ids[labelled]))
+    return rows[~_are(rows, lost)].reset_index(drop=True)
+
+
+def _are(rows: pd.DataFrame, ids: frozenset[UUID]) -> npt.NDArray[np.bool_]:
+    """[n] which of the decisions are among these."""
+    among = {one.bytes for one in ids}
+    return np.fromiter((one in among for one in rows["id"]), dtype=np.bool_, count=len(rows))
 
 
 def _columns(rows: pd.DataFrame) -> tuple[_Column, _Column]:
@@ -270,7 +279,7 @@ def _verdicts(rows: pd.DataFrame, labels: SourcedLabels) -> FloatArray:
     judged = np.flatnonzero(labels.source == LabelSource.JUDGE.value)
     known = {(labels.decision_id[row], int(labels.tier[row])): float(labels.correct[row]) for row in judged}
     kept = zip(rows["id"], rows["kept_tier"], strict=True)
-    return np.array([known.get((one, int(tier)), np.nan) for one, tier in kept], dtype=np.float64)
+    return np.array([known.get((UUID(bytes=one), int(tier)), np.nan) for one, tier in kept], dtype=np.float64)
 
 
 def _row(figure: str, method: str, estimate: Estimate) -> LabelEstimate:

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from evidence.estimation.label_allocation import LEVEL, label_rate
-from knowgate._records.records import Role, Window
+from knowgate._records.records import Decision, Role, Window
 from knowgate.spec import CascadeSpec, TargetKind
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
@@ -42,10 +42,12 @@ from services.outcome_tables.columns import IntArray
 from store.ledger.erased import erased_between
 from store.releases import cascades
 from store.traffic import decisions
-from store.traffic.examples import Examples, labelled
+from store.traffic.example_columns import Examples
+from store.traffic.examples import labelled
 from store.traffic.undeclared import undeclared
 
 PERSON = b"kg.label"
+_READ = ("role", "model", "revision", "slice", "prompt", "answer", "correct", "run_propensity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,8 @@ def label_queue(
     if rate is not None and budget is not None:
         raise InputInvalid("--rate and --budget: give one of the two")
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
+    examples = labelled(session, cascade, window, as_of=as_of, columns=_READ, trusted=spec.targets.trusted)
+    ids = examples.uuids()
     teaching = _teaching(session, examples, spec, window)
     open_rows = [
         rows
@@ -96,11 +99,11 @@ def label_queue(
     drawn = [
         (rows, chance)
         for rows, chance in zip(open_rows, chances, strict=True)
-        if label_coin(key, examples.ids[rows[0]]) < chance
+        if label_coin(key, ids[rows[0]]) < chance
     ]
     by_id = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
     return tuple(
-        _queued(examples, row, by_id[examples.ids[row]].external_id, chance)
+        _queued(examples, row, by_id[ids[row]], chance)
         for rows, chance in drawn
         for row in rows
         if np.isnan(examples.correct[row])
@@ -130,7 +133,7 @@ def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: W
     begun = examples.at_tier(0)
     astray = (begun >= 0) & foreign[begun] if examples.rows else np.zeros(0, dtype=np.bool_)
     erased = erased_between(session, spec.name, window)
-    gone = np.fromiter((one in erased for one in examples.ids), dtype=np.bool_, count=examples.rows)
+    gone = np.fromiter((one in erased for one in examples.uuids()), dtype=np.bool_, count=examples.rows)
     return np.asarray(examples.answered & ~foreign & ~gone & ~astray[examples.decision], dtype=np.bool_)
 
 
@@ -151,10 +154,10 @@ def _agree(examples: Examples, rows: IntArray, spec: CascadeSpec) -> bool:
     return len(rows) == len(spec.tiers) and len(answers) == 1 and None not in answers
 
 
-def _queued(examples: Examples, row: int, external_id: str | None, chance: float) -> QueuedAnswer:
+def _queued(examples: Examples, row: int, decision: Decision, chance: float) -> QueuedAnswer:
     return QueuedAnswer(
-        decision_id=examples.ids[row],
-        external_id=external_id,
+        decision_id=decision.id,
+        external_id=decision.external_id,
         tier=int(examples.tier[row]),
         model=examples.model[row],
         slice=examples.slice[row],

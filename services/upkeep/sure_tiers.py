@@ -49,7 +49,8 @@ def _looks(session: Session, spec: CascadeSpec, now: datetime) -> Iterator[Windo
 
 
 def _found(session: Session, spec: CascadeSpec, tiers: list[int], window: Window, now: datetime) -> tuple[str, ...]:
-    rows = labelled(session, spec.name, window, as_of=now, trusted=spec.targets.trusted)
+    said_of = ("p_t", "p_t_kind", "correct")
+    rows = labelled(session, spec.name, window, as_of=now, columns=said_of, trusted=spec.targets.trusted)
     kind = PTKind.FIRST_TOKEN.value
     said = []
     for tier in tiers:

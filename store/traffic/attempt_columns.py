@@ -5,11 +5,12 @@ list: a signal that is added to the records (`knowgate._records.records`) is a c
 by one line here. In an outcome table the order is that of the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from knowgate._records.records import LabelSource, PTKind, Role
 from knowgate.spec import LabelCoin
 from store.rejections import LEAST_CHANCE
 
+Ids = npt.NDArray[np.bytes_]  # of 16 bytes: they sort as the UUIDs do
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Objects = npt.NDArray[np.object_]
@@ -26,6 +28,7 @@ Booleans = npt.NDArray[np.bool_]
 
 MOST_TOKENS = 2**53  # a larger whole number is none that a float holds
 _EMPTY: dict[Any, tuple[Any, object]] = {
+    Ids: ("S16", b""),
     Floats: (np.float64, np.nan),
     Integers: (np.int64, -1),
     Objects: (np.object_, None),
@@ -131,6 +134,17 @@ def objects(values: Sequence[Any]) -> Objects:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def uuids(ids: Ids) -> list[UUID]:
+    """These ids [n], as whoever asks about one names it."""
+    raw = np.ascontiguousarray(ids).tobytes()
+    return [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
+
+
+def id_bytes(ids: Iterable[UUID]) -> Ids:
+    """UUIDs as a column."""
+    return np.frombuffer(b"".join(one.bytes for one in ids), dtype="S16")
 
 
 def taken(values: npt.NDArray[Any], index: Integers) -> npt.NDArray[Any]:

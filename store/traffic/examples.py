@@ -1,5 +1,5 @@
-"""The join: attempts with the label in force, as of a time. One statement, whatever the size of the
-window.
+"""The join: attempts with the label in force, as of a time, as columns. One statement, whatever the
+size of the window, read as Arrow (`store.column_reader`).
 
 The label in force is chosen by a window function: among labels made and received by `as_of`, the
 strongest source (gold > human > judge > feedback), and within it the newest statement: the one made
@@ -10,26 +10,26 @@ Told which sources are trusted, the join takes `correct` from those alone and pu
 the others beside it as `forecast`: a grader's verdict then stands also where a gold label does, or
 it could not be corrected by it.
 
+Who reads names the columns: what nobody named is neither joined nor read, and is left out.
+
 Requests that no certificate covers are not among them (`store.traffic.uncertified`).
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, type_coerce
 from sqlalchemy.orm import Session
 
-from knowgate._records.records import LabelSource, Role, Window
-from knowgate.spec import LabelCoin
+from knowgate._records.records import LabelSource, Window
 from store import dialects, partitions
+from store.column_reader import read_columns
 from store.releases.cascades import declared_label_coins, declared_p_t_kinds
 from store.statements import newest_first
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
-from store.traffic.attempt_columns import AttemptColumns, Booleans, Floats, Integers, Objects, Times, objects, taken
+from store.traffic.example_columns import COLUMNS, Examples, example_schema, examples_of
 from store.traffic.uncertified import CERTIFIABLE
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
@@ -40,67 +40,7 @@ _PLACE = dialects.table_of(VectorPlaceRow)
 _SHARD = dialects.table_of(VectorShardRow)
 _FINGERPRINT = dialects.table_of(FingerprintRow)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Examples(AttemptColumns):
-    """Attempts as columns of equal length n, ordered by decision id and tier.
-
-    A column is that of its name in the tables of attempts or decisions; `_FROM` says of the others
-    where they come from. The kind of P(T) is as it was sent, else as the cascade declared it then.
-    """
-
-    ids: Objects  # UUID of the decision
-    decision: Integers  # 0, 1, …: equal for the attempts of one decision; what pairs tiers
-    received_at: Times  # when the decision arrived
-    tier: Integers
-    score: Floats
-    ood: Floats
-    label_received_at: Times
-    forecast_source: Objects
-    exploration_rate: Floats  # the row's own chance of a run of the last tier beside a retained answer
-    prompt_hash: Objects
-    answer: Objects
-    gflops: Floats
-    retained: Booleans  # this attempt's verdict was to keep its answer
-    reason: Objects
-    shard: Objects  # URL of the shard with this attempt's vector
-    row: Integers  # within the shard; -1 = no vector
-    dimension: Integers  # of the vector; -1 = no vector
-    revision: Objects  # of the model that the attempt's fingerprint names; None without one
-    vector_sha256: Objects  # of the row's bytes
-    fingerprint: Objects  # SHA-256 of the attempt's fingerprint, a key of `store.traffic.fingerprints.fingerprints`
-    generation: Integers  # of the assignment in force; -1 = none
-    bundle: Objects
-
-    @property
-    def rows(self) -> int:
-        """The number n of attempts."""
-        return len(self.tier)
-
-    @property
-    def decisions(self) -> int:
-        """The number of decisions."""
-        return int(self.decision[-1]) + 1 if self.rows else 0
-
-    @property
-    def answered(self) -> Booleans:
-        """[n] whether the attempt gave an answer: it was not skipped."""
-        return np.asarray(self.role != Role.SKIPPED, dtype=np.bool_)
-
-    def at_tier(self, tier: int) -> Integers:
-        """Per decision the index of its attempt at `tier`; -1 where that did not run. Shape
-        [decisions].
-        """
-        index = np.full(self.decisions, -1, dtype=np.int64)
-        at = np.flatnonzero(self.tier == tier)
-        index[self.decision[at]] = at
-        return index
-
-    def column_at(self, name: str, tier: int) -> Floats:
-        """Per decision a float column's value at `tier`; NaN where that did not run. Shape
-        [decisions].
-        """
-        return taken(getattr(self, name), self.at_tier(tier))
+_FEW = 5000  # decisions
 
 
 def labelled(
@@ -109,105 +49,77 @@ def labelled(
     window: Window,
     *,
     as_of: datetime,
+    columns: Collection[str] = COLUMNS,
     trusted: Collection[LabelSource] = tuple(LabelSource),
 ) -> Examples:
-    """The attempts of a window of decision time with the label in force at `as_of`, of the sources
-    that are trusted.
+    """These columns of the attempts of a window of decision time, with the label in force at
+    `as_of`, of the sources that are trusted.
 
     Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator.
     """
-    rows = session.execute(_query(cascade, window, as_of, trusted)).all()
-    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (len(_ARRAYS) + 1)
-    *read, versions = columns
-    arrays = {name: make(values) for (name, make), values in zip(_ARRAYS.items(), read, strict=True)}
-    arrays["p_t_kind"] = _kinds(session, cascade, arrays, versions)
-    arrays["label_coin"] = _label_coins(session, cascade, versions)
-    ids = arrays["ids"]
-    fresh = np.ones(len(ids), dtype=bool)
-    fresh[1:] = ids[1:] != ids[:-1]
-    return Examples(decision=np.cumsum(fresh).astype(np.int64) - 1, **arrays)
+    schema = example_schema(columns)
+    statement = _query(schema.names, cascade, window, as_of, trusted)
+    batches = read_columns(session, statement, schema, many=_many(session, cascade, window))
+    kinds = declared_p_t_kinds(session, cascade) if "p_t_kind" in columns else {}
+    coins = declared_label_coins(session, cascade) if "label_coin" in columns else {}
+    return examples_of(batches, columns, kinds=kinds, coins=coins)
 
 
-def _label_coins(session: Session, cascade: str, versions: tuple[int, ...]) -> Objects:
-    """How labels were drawn, by the versions that the decisions name; a version that says nothing
-    means one coin.
-    """
-    declared = declared_label_coins(session, cascade) if len(versions) else {}
-    return objects(tuple(declared.get(int(version), LabelCoin.DECISION.value) for version in versions))
+def _many(session: Session, cascade: str, window: Window) -> bool:
+    """Whether the window holds more than some thousand decisions."""
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    within = (_DECISION.c.cascade == cascade, _DECISION.c.id >= low, _DECISION.c.id < high)
+    return session.scalar(select(_DECISION.c.id).where(*within).offset(_FEW).limit(1)) is not None
 
 
-def _kinds(session: Session, cascade: str, arrays: dict[str, Any], versions: tuple[int, ...]) -> Objects:
-    """The kinds of P(T), those that nobody sent filled in from the cascade's versions that the
-    decisions name.
-    """
-    sent = arrays["p_t_kind"]
-    unsaid = np.flatnonzero([kind is None for kind in sent])
-    if not len(unsaid):
-        return np.asarray(sent, dtype=object)
-    declared = declared_p_t_kinds(session, cascade)
-    filled = np.array(sent, dtype=object)
-    for at in unsaid:
-        filled[at] = declared.get((int(versions[at]), int(arrays["tier"][at])))
-    return filled
-
-
-def _query(cascade: str, window: Window, as_of: datetime, trusted: Collection[LabelSource]) -> Select[Any]:
+def _query(
+    names: Collection[str], cascade: str, window: Window, as_of: datetime, trusted: Collection[LabelSource]
+) -> Select[Any]:
+    """The statement that reads these columns, in their order."""
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     others = [source for source in LabelSource if source not in trusted]
-    in_force = _labels_in_force(low, high, as_of, trusted)
-    foreseen = _labels_in_force(low, high, as_of, others) if others else None
-    columns = [_plain(_source(name, in_force, foreseen)) for name in _ARRAYS]
-    joined = (
-        select(*columns, _DECISION.c.spec_version)
-        .select_from(_DECISION)
-        .join(_ATTEMPT, _ATTEMPT.c.decision_id == _DECISION.c.id)
-        .outerjoin(in_force, _of_attempt(in_force))
-    )
-    if foreseen is not None:
-        joined = joined.outerjoin(foreseen, _of_attempt(foreseen))
-    return (
-        joined.outerjoin(
-            _PLACE,
-            (_PLACE.c.decision_id == _ATTEMPT.c.decision_id)
-            & (_PLACE.c.tier == _ATTEMPT.c.tier)
-            & (_PLACE.c.decision_id >= low)
-            & (_PLACE.c.decision_id < high),
-        )
-        .outerjoin(_SHARD, _SHARD.c.id == _PLACE.c.shard)
-        .outerjoin(_FINGERPRINT, _FINGERPRINT.c.sha256 == _ATTEMPT.c.fingerprint)
-        .where(
-            _DECISION.c.cascade == cascade,
-            _DECISION.c.id >= low,
-            _DECISION.c.id < high,
-            _DECISION.c.received_at <= as_of,
-            CERTIFIABLE,
-            # Said again of the attempt, so that its partitions are pruned too.
-            _ATTEMPT.c.decision_id >= low,
-            _ATTEMPT.c.decision_id < high,
-        )
-        .order_by(_DECISION.c.id, _ATTEMPT.c.tier)
-    )
+    in_force = _labels_in_force(low, high, as_of, trusted) if set(names) & set(_LABELLED) else None
+    foreseen = _labels_in_force(low, high, as_of, others) if others and set(names) & set(_FORECAST) else None
+    columns = [_plain(_source(name, in_force, foreseen)).label(name) for name in names]
+    joined = select(*columns).select_from(_DECISION).join(_ATTEMPT, _ATTEMPT.c.decision_id == _DECISION.c.id)
+    for labels in (in_force, foreseen):
+        if labels is not None:
+            joined = joined.outerjoin(labels, _of_attempt(labels))
+    if set(names) & {"shard", "row", "dimension", "vector_sha256"}:
+        place = (_PLACE.c.decision_id == _ATTEMPT.c.decision_id) & (_PLACE.c.tier == _ATTEMPT.c.tier)
+        joined = joined.outerjoin(_PLACE, place & (_PLACE.c.decision_id >= low) & (_PLACE.c.decision_id < high))
+        joined = joined.outerjoin(_SHARD, _SHARD.c.id == _PLACE.c.shard)
+    if "revision" in names:
+        joined = joined.outerjoin(_FINGERPRINT, _FINGERPRINT.c.sha256 == _ATTEMPT.c.fingerprint)
+    return joined.where(
+        _DECISION.c.cascade == cascade,
+        _DECISION.c.id >= low,
+        _DECISION.c.id < high,
+        _DECISION.c.received_at <= as_of,
+        CERTIFIABLE,
+        # Said again of the attempt, so that its partitions are pruned too.
+        _ATTEMPT.c.decision_id >= low,
+        _ATTEMPT.c.decision_id < high,
+    ).order_by(_DECISION.c.id, _ATTEMPT.c.tier)
 
 
 def _of_attempt(labels: Subquery) -> Any:
     return (labels.c.decision_id == _ATTEMPT.c.decision_id) & (labels.c.tier == _ATTEMPT.c.tier) & (labels.c.place == 1)
 
 
-def _source(name: str, in_force: Subquery, foreseen: Subquery | None) -> Any:
+def _source(name: str, in_force: Subquery | None, foreseen: Subquery | None) -> Any:
     """The column of a table, or of the labels, that an array is read from."""
     if name in _FROM:
         return _FROM[name]
     if name in _FORECAST:
         return null() if foreseen is None else foreseen.c[_FORECAST[name]]
-    if name in _LABELLED:
+    if name in _LABELLED and in_force is not None:
         return in_force.c[_LABELLED[name]]
     return _ATTEMPT.c[name] if name in _ATTEMPT.c else _DECISION.c[name]
 
 
 def _plain(column: Any) -> Any:
-    """Times as the driver reads them, all in UTC: arrays have no use for aware ones, and there are
-    many.
-    """
+    """Times as the driver reads them, all in UTC."""
     return type_coerce(column, DateTime(timezone=True)) if isinstance(column.type, UtcDateTime) else column
 
 
@@ -239,31 +151,6 @@ def _labels_in_force(low: Any, high: Any, as_of: datetime, sources: Collection[L
     )
 
 
-def _floats(values: tuple[Any, ...]) -> Floats:
-    return np.array(values, dtype=np.float64)  # None becomes NaN
-
-
-def _times(values: tuple[Any, ...]) -> Times:
-    plain = [None if value is None else value.replace(tzinfo=None) for value in values]
-    return np.array(plain, dtype="datetime64[us]")
-
-
-def _integers(values: tuple[Any, ...]) -> Integers:
-    return np.array([-1 if value is None else value for value in values], dtype=np.int64)
-
-
-def _booleans(values: tuple[Any, ...]) -> Booleans:
-    return np.array([bool(value) for value in values], dtype=bool)
-
-
-_MAKE: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
-    Floats: _floats,
-    Objects: objects,
-    Times: _times,
-    Integers: _integers,
-    Booleans: _booleans,
-}
-_ARRAYS = {item.name: _MAKE[item.type] for item in fields(Examples) if item.name not in ("decision", "label_coin")}
 _FROM = {
     "ids": _DECISION.c.id,
     "retained": _ATTEMPT.c.action == "retain",

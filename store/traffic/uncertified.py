@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Reason, Window
 from store import dialects, partitions
 from store.tables import AttemptRow, DecisionRow
-from store.traffic.attempt_columns import Floats, Objects, objects
+from store.traffic.attempt_columns import Floats, Ids, Objects, id_bytes, objects
 
 _DECISION = dialects.table_of(DecisionRow)
 _ATTEMPT = dialects.table_of(AttemptRow)
@@ -29,7 +29,7 @@ CERTIFIABLE = _ATTEMPT.c.fault.is_(None) | (_ATTEMPT.c.fault != Reason.UNCERTIFI
 class UncertifiedRuns:
     """Such requests of a window as columns of equal length n, in order of their ids."""
 
-    ids: Objects  # [n] UUID of the decision
+    ids: Ids  # [n] of the decisions
     slice: Objects  # [n]
     bundle: Objects  # [n] that was in force
     tier: Floats  # [n] the cascade's last then
@@ -60,7 +60,7 @@ def uncertified(session: Session, cascade: str, window: Window, *, as_of: dateti
         .order_by(_DECISION.c.id)
     ).all()
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * (len(texts) + len(numbers))
-    ids, slices, bundles = (objects(values) for values in columns[: len(texts)])
+    ids, slices, bundles = columns[: len(texts)]
     names = ("tier", "usd", "gflops", "tokens_in", "tokens_out", "latency_ms")
     read = {name: np.array(values, dtype=np.float64) for name, values in zip(names, columns[len(texts) :], strict=True)}
-    return UncertifiedRuns(ids=ids, slice=slices, bundle=bundles, **read)
+    return UncertifiedRuns(ids=id_bytes(ids), slice=objects(slices), bundle=objects(bundles), **read)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from knowgate._records.receipts import Undeclared
 from knowgate._records.records import Decision
 from knowgate.spec import CascadeSpec
-from store.traffic.examples import Examples
+from store.traffic.example_columns import Examples
 
 
 def undeclared_models(decisions: Iterable[tuple[Decision, CascadeSpec]]) -> tuple[Undeclared, ...]:

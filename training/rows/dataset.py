@@ -39,8 +39,9 @@ from knowgate._records.records import Fingerprint, PTKind, Role, Window
 from knowgate.spec import CascadeSpec, LabelCoin, TierSpec
 from store.engine import reading
 from store.shards.shards import RowReader
-from store.traffic.attempt_columns import AttemptColumns, absent, taken
-from store.traffic.examples import Examples, labelled
+from store.traffic.attempt_columns import AttemptColumns, absent, objects, taken, uuids
+from store.traffic.example_columns import Examples
+from store.traffic.examples import labelled
 from store.traffic.fingerprints import fingerprints
 from store.traffic.undeclared import undeclared
 from training.extraction import Answerer
@@ -152,6 +153,14 @@ class TierVectors:
         return self.rows.take(np.flatnonzero(chosen[self.present]))
 
 
+READ = frozenset(
+    {
+        *(item.name for item in fields(TierColumns) if item.name != "ran"),
+        *("tier", "role", "revision", "prompt_hash", "exploration_rate"),
+    }
+)
+
+
 def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: datetime) -> CascadeRows:
     """Everything a training run needs to know of a window, as it was known at `as_of`.
 
@@ -159,7 +168,7 @@ def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: dat
     """
     kinds = [tier.p_t_kind for tier in spec.tiers[:-1]]
     with reading(engine) as session:
-        examples = labelled(session, spec.name, window, as_of=as_of, trusted=spec.targets.trusted)
+        examples = labelled(session, spec.name, window, as_of=as_of, columns=READ, trusted=spec.targets.trusted)
         rows = cascade_rows(examples, spec, fingerprints(session))
     others = _of_another_kind(examples, kinds)
     same = np.array([name not in others for name in rows.ids], dtype=np.bool_)
@@ -177,12 +186,9 @@ def _token_read(tier: TierSpec, at: datetime) -> float:
 
 def _of_another_kind(examples: Examples, kinds: Sequence[PTKind]) -> set[str]:
     """The ids of decisions in which the P(T) of some non-last tier is of another kind."""
-    shown = zip(examples.ids, examples.tier, examples.p_t, examples.p_t_kind, strict=True)
-    return {
-        str(name)
-        for name, tier, p_t, kind in shown
-        if tier < len(kinds) and np.isfinite(p_t) and kind != kinds[int(tier)]
-    }
+    declared = objects([*(str(kind) for kind in kinds), None])[np.minimum(examples.tier, len(kinds))]
+    other = (examples.tier < len(kinds)) & np.isfinite(examples.p_t) & (examples.p_t_kind != declared)
+    return {str(name) for name in uuids(examples.ids[other])}
 
 
 def _within_bounds(examples: Examples, spec: CascadeSpec) -> Examples:
@@ -205,7 +211,7 @@ def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fing
     first = np.flatnonzero(np.diff(examples.decision, prepend=-1))
     foreign = undeclared(examples, spec)
     rows = CascadeRows(
-        ids=tuple(str(examples.ids[at]) for at in first),
+        ids=tuple(str(name) for name in uuids(examples.ids[first])),
         seconds=examples.occurred_at[first].astype("datetime64[us]").astype(np.int64) / 1e6,
         slices=tuple(examples.slice[first].tolist()),
         prompts=tuple(examples.prompt[first].tolist()),

@@ -18,6 +18,7 @@ from knowgate._records.arrays import FloatArray
 from knowgate._records.records import Role, Window
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.figures.cost_figures import saved_usd
+from monitoring.rows.attempts import COLUMNS
 from monitoring.rows.cohorts import Cohort, cohort_of
 from services.pages.cascades.promise import figure_of
 from services.pages.cascades.ranges import Range
@@ -96,7 +97,7 @@ def _cohort(
     window = newest_window(session, spec.name, within, most=most)
     if window is None:
         return None
-    examples = labelled(session, spec.name, window, as_of=now, trusted=spec.targets.trusted)
+    examples = labelled(session, spec.name, window, as_of=now, columns=COLUMNS, trusted=spec.targets.trusted)
     cohort = cohort_of(examples, spec, window, as_of=now)
     if chosen.slice is not None:
         cohort = cohort.of_slice(chosen.slice)

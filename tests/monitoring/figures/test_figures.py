@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -345,9 +346,9 @@ def test_every_figure_name_is_produced(ten):
     assert made == {name.value for name in FigureName} - {FigureName.LATE_DECISIONS.value}
 
 
-def test_a_cohort_keeps_no_prompts(cast, cohort):
+def test_a_cohort_keeps_no_texts_of_prompts_and_answers(cast, cohort):
     attempts = cohort([cast.Asked()]).attempts
-    assert {"answer", "usd", "tokens"} <= set(attempts) and "prompt" not in attempts
+    assert {"answer_key", "usd", "tokens"} <= set(attempts) and not {"prompt", "answer"} & set(attempts)
 
 
 def test_decisions_of_a_tier_that_was_removed_are_left_out(cast, cohort):
@@ -366,7 +367,7 @@ def test_a_decision_that_served_no_answer_or_two_is_named(cast, cohort, place):
         attempts = made.attempts.copy()
         of_one = attempts["decision"] == place
         attempts.loc[of_one, "role"] = role
-        name = attempts.loc[of_one, "id"].iloc[0]
+        name = UUID(bytes=attempts.loc[of_one, "id"].iloc[0])
         with pytest.raises(CohortInvalid, match=f"decision {name} has {count} served attempts, expected 1"):
             pair_decisions(attempts, made.spec, as_of=made.as_of)
 

@@ -8,7 +8,7 @@ import pytest
 from knowgate._records.records import Attempt, PTKind, Signals
 from store.tables import AttemptRow
 from store.traffic.attempt_columns import AttemptColumns, Integers, columns_of, taken
-from store.traffic.examples import Examples
+from store.traffic.example_columns import Examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

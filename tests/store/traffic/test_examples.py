@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
 from knowgate._records.records import LabelSource, Reason
-from store.engine import transaction
+from store.engine import reading, transaction
+from store.traffic.attempt_columns import uuids
 from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
 from store.traffic.label_sources import labels_by_source
@@ -27,7 +28,7 @@ def test_every_attempt_is_a_row_labelled_or_not(session: Session, cast: Any) -> 
     add_decisions(session, [second, first], received_at=cast.at(2))
     add_labels(session, [cast.label(first, label_propensity=0.5)], received_at=cast.at(61))
     rows = labelled(session, "geo", cast.window(), as_of=cast.at(120))
-    assert list(rows.ids) == [first.id, first.id, second.id, second.id]
+    assert rows.uuids() == [first.id, first.id, second.id, second.id]
     assert rows.tier.tolist() == [0, 1, 0, 1]
     assert rows.decision.tolist() == [0, 0, 1, 1]
     assert rows.role.tolist() == ["served", "exploration", "superseded", "served"]
@@ -55,12 +56,12 @@ def test_requests_that_no_certificate_covers_are_no_examples_and_their_cost_is_r
     add_decisions(session, [late], received_at=cast.at(90))
     add_labels(session, [cast.label(outside, tier=1)], received_at=cast.at(61))
     rows = labelled(session, "geo", cast.window(), as_of=cast.at(80))
-    assert list(rows.ids) == [plain.id, plain.id]
+    assert rows.uuids() == [plain.id, plain.id]
     apart = uncertified(session, "geo", cast.window(), as_of=cast.at(80))
-    assert (apart.ids.tolist(), apart.slice.tolist(), apart.usd.tolist()) == ([outside.id], ["tools"], [0.5])
+    assert (uuids(apart.ids), apart.slice.tolist(), apart.usd.tolist()) == ([outside.id], ["tools"], [0.5])
     assert apart.gflops.tolist() == [cast.spec.tiers[1].gflops(9)]
     both = uncertified(session, "geo", cast.window(), as_of=cast.at(100))
-    assert both.ids.tolist() == [outside.id, late.id]
+    assert uuids(both.ids) == [outside.id, late.id]
     assert not len(uncertified(session, "geo", cast.window(5), as_of=cast.at(100)).ids)
 
 
@@ -88,7 +89,7 @@ def test_a_window_takes_its_start_and_leaves_its_end(session: Session, cast: Any
     sent = [cast.escalated(minutes) for minutes in (9, 10, 19, 20)]
     add_decisions(session, sent, received_at=cast.at(21))
     rows = labelled(session, "geo", cast.window(10, 20), as_of=cast.at(120))
-    assert list(rows.ids[::2]) == [sent[1].id, sent[2].id]
+    assert rows.uuids()[::2] == [sent[1].id, sent[2].id]
 
 
 def test_a_decision_received_later_is_not_there_yet(session: Session, cast: Any) -> None:
@@ -172,7 +173,7 @@ def test_a_window_of_twenty_thousand_decisions_joins_in_one_read(geo: Engine, ca
         with transaction(geo) as session:
             add_decisions(session, sent, received_at=cast.at(1000))
             assert add_labels(session, labels, received_at=cast.at(2000)).stored == 2 * batch
-    with transaction(geo) as session:
+    with reading(geo) as session:
         rows = labelled(session, "geo", cast.window(), as_of=cast.at(3000))
     assert (rows.rows, rows.decisions) == (2 * total, total)
     assert not np.isnan(rows.correct).any()
