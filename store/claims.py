@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, case, literal, select, update
+from sqlalchemy import ColumnElement, CursorResult, case, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from knowgate._wire.shown import masked
@@ -93,21 +93,33 @@ def shown_error(error: str | None) -> str | None:
     return None if error is None else masked(error)
 
 
+def is_due(model: type[Row], now: datetime, lease: timedelta) -> ColumnElement[bool]:
+    """Whether `claim_due` has something to do with the row: it is due, or it waits by a clock that
+    was set back.
+    """
+    return or_(model.due_at <= now, model.due_at > _latest(model, now, lease))
+
+
 def _follow_clock(session: Session, model: type[Row], now: datetime, lease: timedelta) -> None:
     """Make due what waits for longer than its attempts can have asked for; what is claimed keeps a
     whole lease.
     """
     kind = model.due_at.type
+    fresh = case((model.owner.is_(None), literal(now, kind)), else_=literal(now + lease, kind))
+    session.execute(
+        update(model).where(model.due_at > _latest(model, now, lease)).values(due_at=fresh),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _latest(model: type[Row], now: datetime, lease: timedelta) -> ColumnElement[datetime]:
+    """When a row is due at the latest that was left or claimed by the clock there is."""
+    kind = model.due_at.type
     waits = {0: now} | {made: retry_at(now, made) for made in range(1, MAX_ATTEMPTS + 1)}
-    latest = case(
+    return case(
         {made: literal(max(at, now + lease if made else now) + CLOCKS_DIFFER, kind) for made, at in waits.items()},
         value=model.attempts,
         else_=literal(max(*waits.values(), now + lease) + CLOCKS_DIFFER, kind),
-    )
-    fresh = case((model.owner.is_(None), literal(now, kind)), else_=literal(now + lease, kind))
-    session.execute(
-        update(model).where(model.due_at > latest).values(due_at=fresh),
-        execution_options={"synchronize_session": False},
     )
 
 

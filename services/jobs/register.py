@@ -30,7 +30,7 @@ class RegisterSweep:
     def run(self, context: JobContext) -> int:
         now = context.clock.now()
         with reading(context.engine) as session:
-            due = outbox.due_count(session, (TOPIC, REPORTS, ASSESSMENTS), now=now)
+            due = outbox.due_count(session, (TOPIC, REPORTS, ASSESSMENTS), now=now, lease=LIMIT)
         if due == 0:
             return 0
         arguments = [f"--owner={context.owner}", f"--now={now.isoformat()}"]

@@ -68,9 +68,11 @@ def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, e
     claims.finish(session, OutboxRow, claimed.id, claimed.attempts, now=now, error=error, last=last)
 
 
-def due_count(session: Session, topics: Sequence[str], *, now: datetime) -> int:
-    """How many messages of these topics are due."""
-    due = select(func.count()).where(OutboxRow.topic.in_(topics), OutboxRow.due_at <= now)
+def due_count(session: Session, topics: Sequence[str], *, now: datetime, lease: timedelta) -> int:
+    """How many messages of these topics `claim_messages` would look after; `lease` is that of a
+    claim.
+    """
+    due = select(func.count()).where(OutboxRow.topic.in_(topics), claims.is_due(OutboxRow, now, lease))
     return session.scalar(due) or 0
 
 

@@ -16,7 +16,7 @@ from services.jobs.trainer import TrainingDied, run_trainer
 from services.settings import Settings
 from store.engine import open_engine, transaction
 from store.jobs.occasions import Occasion, TrainingReason
-from store.jobs.outbox import add_message
+from store.jobs.outbox import add_message, claim_messages, finish_message
 from store.jobs.trainer_reports import Drained, TrainingOutcome, TrainingStatus
 
 GAIN = SignalGain(
@@ -95,6 +95,20 @@ def test_the_process_that_registers_is_started_where_something_is_due_by_now(
         add_message(session, TOPIC, "later", "{}", now=clock.now() + timedelta(seconds=1))
     assert RegisterSweep().run(context) == 0
     clock.set(clock.now() + timedelta(seconds=1))
+    with pytest.raises(JobStopped):
+        RegisterSweep().run(context)
+
+
+def test_what_waits_by_a_clock_that_was_set_back_is_registered(
+    sqlite_url: str, settings: Settings, clock: SimulatedClock
+) -> None:
+    context = JobContext(engine=open_engine(sqlite_url), settings=settings, clock=clock, owner="test")
+    context.stopping.set()  # which ends the process again
+    ahead = clock.now() + timedelta(hours=1)
+    with transaction(context.engine) as session:
+        add_message(session, TOPIC, "ahead", "{}", now=ahead)
+        (tried,) = claim_messages(session, TOPIC, owner="test", now=ahead, lease=timedelta(minutes=10))
+        finish_message(session, tried, now=ahead, error="MLflow was away")
     with pytest.raises(JobStopped):
         RegisterSweep().run(context)
 
