@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all mutants lint format serve bench clean
+.PHONY: setup demo test test-all mutants soak fuzz lint format serve bench clean
 
 setup: $(READY)
 
@@ -38,6 +38,19 @@ test-all: setup
 mutants: export OMP_NUM_THREADS ?= 1
 mutants: setup
 	$(BIN)/python -m benchmarks.mutants --seed 2026 --json benchmarks/results/mutants.json
+
+# An hour of daily life on PostgreSQL, then 200 kills among all faults (docs/reliability.md).
+# A shorter one: make soak SOAK="--minutes 10 --kills 0"
+soak: export OMP_NUM_THREADS ?= 1
+soak: export PYTHONPATH := runtime/tests
+soak: setup
+	$(BIN)/python -m tests.faults.soak --json benchmarks/results/soak.json $(SOAK)
+
+# A million inputs to every reader of strangers' bytes, and to the API and the gateway with every role.
+fuzz: export OMP_NUM_THREADS ?= 1
+fuzz: export PYTHONPATH := runtime/tests
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --json benchmarks/results/fuzz.json $(FUZZ)
 
 lint: setup
 	$(BIN)/ruff check .

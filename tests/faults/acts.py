@@ -8,7 +8,7 @@ import signal
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +173,7 @@ def lose_the_shards(run: Run) -> None:
 
 
 def set_the_clock(run: Run) -> None:
-    with _a_clock_of_its_own(run.world) as shift:
+    with a_clock_of_its_own(run.world) as shift:
         for hours in (1, -1, 0):
             shift.write_text(f"{hours * HOUR_S:+d}\n", encoding="utf-8")
             time.sleep(WHILE_S)
@@ -183,30 +183,42 @@ def set_the_clock(run: Run) -> None:
 def be_an_hour_without_mlflow(run: Run) -> None:
     world = run.world
     engine = world.engine()
-    with world.away("mlflow"), _a_clock_of_its_own(world) as shift:
+    with a_clock_of_its_own(world) as shift:
+        with world.away("mlflow"):
 
-        def tried(times: int) -> Callable[[], bool]:
-            return lambda: any(one.attempts >= times for one in waiting_for_mlflow(engine))
+            def tried(times: int) -> Callable[[], bool]:
+                return lambda: any(one.attempts >= times for one in waiting_for_mlflow(engine))
 
-        trained = trained_windows(engine)
-        until(tried(1), "a bundle waits for MLflow", within_s=PATIENCE_S)
-        most = max(one.attempts for one in waiting_for_mlflow(engine))
-        shift.write_text(f"{HOUR_S:+d}\n", encoding="utf-8")
-        until(tried(most + 1), "an hour later it is tried again", within_s=PATIENCE_S)
-        shift.write_text("+0\n", encoding="utf-8")
-        until(lambda: trained_windows(engine) > trained, "training goes on without MLflow", within_s=PATIENCE_S)
-        waited = {one.key for one in waiting_for_mlflow(engine)}
-
-    def told() -> bool:
-        return waited.isdisjoint(one.key for one in waiting_for_mlflow(engine))
-
-    until(told, "MLflow is told of what waited", within_s=PATIENCE_S)
+            trained = trained_windows(engine)
+            until(tried(1), "a bundle waits for MLflow", within_s=PATIENCE_S)
+            most = max(one.attempts for one in waiting_for_mlflow(engine))
+            shift.write_text(f"{HOUR_S:+d}\n", encoding="utf-8")
+            until(tried(most + 1), "an hour later it is tried again", within_s=PATIENCE_S)
+            shift.write_text("+0\n", encoding="utf-8")
+            until(lambda: trained_windows(engine) > trained, "training goes on without MLflow", within_s=PATIENCE_S)
+            waited = {one.key for one in waiting_for_mlflow(engine)}
+        await_registration(world, waited, shift)
     run.counts["bundles_that_waited_for_mlflow"] += len(waited)
     engine.dispose()
 
 
+def await_registration(world: World, keys: Set[str], shift: Path) -> None:
+    """Until MLflow has these, by a clock that has gone on: what was claimed by a process that was
+    killed is nobody's by then.
+    """
+    engine = world.engine()
+
+    def told() -> bool:
+        return keys.isdisjoint(one.key for one in waiting_for_mlflow(engine))
+
+    shift.write_text(f"{HOUR_S:+d}\n", encoding="utf-8")
+    until(told, "MLflow is told of what waited", within_s=PATIENCE_S)
+    shift.write_text("+0\n", encoding="utf-8")
+    engine.dispose()
+
+
 @contextmanager
-def _a_clock_of_its_own(world: World) -> Iterator[Path]:
+def a_clock_of_its_own(world: World) -> Iterator[Path]:
     """The scheduler, and the trainers that it starts, under a clock that this file shifts."""
     shift = world.folder / "shift"
     shift.write_text("+0\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from store.engine import reading
 from store.traffic import decisions
 from tests.faults import checks
-from tests.faults.acts import Run
+from tests.faults.acts import Run, a_clock_of_its_own, await_registration
 from tests.faults.checks import until
 from tests.faults.table import Fault
 from tests.faults.traffic import ASKED, Asked, Asking, Traffic
@@ -86,9 +86,9 @@ def settle(run: Run, say: Say) -> None:
 
     until(shipped, "the gateway ships what it answered", within_s=PATIENCE_S)
     if "mlflow" in run.world.processes:
-        run.world.end("scheduler")
-        run.world.start("scheduler")
-        until(lambda: not checks.waiting_for_mlflow(engine), "MLflow is told", within_s=PATIENCE_S)
+        waiting = {one.key for one in checks.waiting_for_mlflow(engine)}
+        with a_clock_of_its_own(run.world) as shift:
+            await_registration(run.world, waiting, shift)
     engine.dispose()
     say(f"{time.monotonic() - began:5.1f} s  until all was quiet")
 

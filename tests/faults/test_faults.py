@@ -1,7 +1,7 @@
 """Rest under fire: faults of every kind and kill -9 at seeded moments; nothing acknowledged is
 lost or changed, nothing happens twice, no answer is lost.
 
-`python -m tests.faults` does the same with other seeds and more kills.
+`make soak` does the same with more kills.
 """
 
 import sys
@@ -14,6 +14,7 @@ from tests.faults.table import TABLE
 from tests.faults.world import world_on_postgresql, world_on_sqlite
 
 SEED = 20260305
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 KILLS = {"postgresql": 14, "sqlite": 6}  # twenty in all
 
 
@@ -35,3 +36,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
         counts = under_fire(world, seed=SEED, kills=KILLS[kind], faults=faults, say=say)
     say(", ".join(f"{name} {count}" for name, count in counts.items()))
     assert counts["kills"] == KILLS[kind] and counts["faults"] == len(faults)
+
+
+def test_the_page_for_who_is_on_call_has_the_whole_table() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rows = [f"| {fault.name} | {fault.done} | {fault.holds} |" for fault in TABLE]
+    assert [row for row in rows if row not in page] == []
