@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
-from store.sealing import changes, coverage, leaves
+from store.sealing import changes, coverage, leaves, row_leaves
 from store.sealing.inserts import Rows, inserts, is_postgresql, table_of
 from store.tables import Base
 
@@ -48,7 +48,10 @@ def insert_new(
         # Of rows that are equal in their key the first was inserted: the first is taken from the
         # set.
         fresh = [row for row in rows if _take(inserted, tuple(row[name] for name in cover.keys))]
-        leaves.note_rows(session, cover, fresh)
+        if cover.by_batch:
+            row_leaves.note_batch(session, cover, fresh, {})
+        else:
+            leaves.note_rows(session, cover, fresh)
     return [row[-1] for row in made]
 
 

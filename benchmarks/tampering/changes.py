@@ -7,7 +7,7 @@ off. It says which table and column it touched, and by which exception or residu
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -20,10 +20,9 @@ from sqlalchemy.orm import Session
 from benchmarks.tampering.values import changed, other_value
 from store.ledger import raw_reading
 from store.ledger.leaf_reading import raw_batches
-from store.sealing import coverage, merkle, states
+from store.sealing import coverage, merkle, row_leaves, row_texts, states
 from store.sealing.coverage import LEDGER, NOT_COVERED
 from store.sealing.inserts import table_of
-from store.sealing.leaves import header
 from store.sealing.states import as_time
 from store.tables import Base, LedgerBatchRow, LedgerLeafRow
 
@@ -144,8 +143,15 @@ def cut_open(connection: Connection, _: Table, rng: np.random.Generator) -> Chan
 
 
 def empty_leaf(connection: Connection, _: Table, rng: np.random.Generator) -> Change:
-    """Salt and payload taken as an erasure takes them, with no erasure."""
+    """Salt and payload taken as an erasure takes them, or a row's salt, with no erasure."""
     leaf = _pick(_rows(connection, _LEAF, "payload IS NOT NULL"), rng)
+    if leaf["version"] == row_leaves.VERSION and rng.integers(2):
+        rows = int(rng.integers(row_leaves.read_payload(leaf["payload"]).rows))
+        emptied = row_leaves.without_salt(leaf["rows"], rows)
+        if emptied == leaf["rows"]:
+            raise NothingToChange
+        _write(connection, _LEAF, leaf, {"rows": emptied})
+        return Change(kind="empty_leaf", table=_LEAF.name, column="rows")
     content = merkle.content_hash(bytes.fromhex(leaf["salt"]), leaf["payload"].encode()).hex()
     _write(connection, _LEAF, leaf, {"salt": None, "payload": None, "content": content})
     return Change(kind="empty_leaf", table=_LEAF.name)
@@ -195,12 +201,39 @@ def _restate(connection: Connection, cover: coverage.Cover, row: Row) -> Row:
         subject = cover.subject(states.document_of(cover, row, (), raw=True))
         (state,) = states.read_states(session, cover, [cover.key(subject)])
     leaves = _rows(connection, _LEAF, f"kind = '{cover.kind}' ORDER BY revision DESC")
-    leaf = next(item for item in leaves if item["subject"] == subject)
-    payload = states.payload_of(state.document)
-    content = merkle.content_hash(bytes.fromhex(leaf["salt"]), payload.encode())
-    about = header(UUID(leaf["id"]), leaf["kind"], leaf["cascade"], leaf["subject"], leaf["revision"])
-    _write(connection, _LEAF, leaf, {"payload": payload, "hash": merkle.leaf_hash(about, content).hex()})
+    leaf = next((item for item in leaves if item["subject"] == subject), None)
+    if leaf is None:
+        return _restate_among_rows(connection, cover, subject, leaves)
+    _write_payload(connection, leaf, states.payload_of(state.document), {})
     return leaf
+
+
+def _restate_among_rows(connection: Connection, cover: coverage.Cover, subject: str, leaves: Sequence[Row]) -> Row:
+    """The same in the leaf of its batch, whose root is made anew."""
+    for leaf in (leaf for leaf in leaves if leaf["version"] == row_leaves.VERSION):
+        said = row_leaves.read_payload(leaf["payload"])
+        sealed = list(row_leaves.unpacked(leaf["rows"], said.rows))
+        at = next((at for at, one in enumerate(sealed) if one.subject == subject), None)
+        if at is None:
+            continue
+        salt = sealed[at].salt
+        with Session(connection) as session, raw_reading.any_value(session):
+            text = row_texts.read_texts(session, cover, [cover.key(subject)], said.columns, said.parts)[subject]
+        if salt is None or text is None:
+            raise NothingToChange
+        sealed[at] = replace(sealed[at], content=merkle.content_hash(salt, text))
+        root = merkle.root([one.hash for one in sealed]).hex()
+        payload = leaf["payload"].replace(said.root, root)
+        _write_payload(connection, leaf, payload, {"rows": row_leaves.packed(sealed)})
+        return leaf
+    raise NothingToChange
+
+
+def _write_payload(connection: Connection, leaf: Row, payload: str, values: Row) -> None:
+    content = merkle.content_hash(bytes.fromhex(leaf["salt"]), payload.encode())
+    about = merkle.header(UUID(leaf["id"]), leaf["kind"], leaf["cascade"], leaf["subject"], leaf["revision"])
+    hashed = merkle.leaf_hash(about, content).hex()
+    _write(connection, _LEAF, leaf, {"payload": payload, "hash": hashed} | values)
 
 
 def _reseal(connection: Connection) -> None:
@@ -221,12 +254,20 @@ def _cut(connection: Connection, leaf: Row, *, with_row: bool) -> None:
     cover = coverage.of_kind(leaf["kind"])
     if cover is None or not with_row:
         return
-    key = dict(zip(cover.keys, cover.key(leaf["subject"]), strict=True))
-    where = sa.and_(*(cover.table.c[name] == value for name, value in key.items()))
-    if cover.part is not None:
-        parent = cover.part.table.c[cover.part.parent]
-        connection.execute(cover.part.table.delete().where(parent == key[cover.keys[0]]))
-    connection.execute(cover.table.delete().where(where))
+    for subject in _subjects(leaf):
+        key = dict(zip(cover.keys, cover.key(subject), strict=True))
+        where = sa.and_(*(cover.table.c[name] == value for name, value in key.items()))
+        if cover.part is not None:
+            parent = cover.part.table.c[cover.part.parent]
+            connection.execute(cover.part.table.delete().where(parent == key[cover.keys[0]]))
+        connection.execute(cover.table.delete().where(where))
+
+
+def _subjects(leaf: Row) -> list[str]:
+    if leaf["version"] != row_leaves.VERSION:
+        return [leaf["subject"]]
+    rows = row_leaves.unpacked(leaf["rows"], row_leaves.read_payload(leaf["payload"]).rows)
+    return [row.subject for row in rows]
 
 
 def _rows(connection: Connection, table: Table, where: str = "1") -> list[Row]:

@@ -246,6 +246,33 @@ def time_of(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+def hash_of_row(row: Any, leaf: Any) -> bytes:
+    """What stands for a row under the root that the leaf of its batch names."""
+    content, named = bytes.fromhex(row["content"]), row["subject"]
+    if row.get("text") is not None:
+        salt = bytes.fromhex(row["salt"])
+        json.loads(row["text"])
+        require(len(salt) == 16, "a salt has 16 bytes")
+        require(sha256(salt + row["text"].encode()) == content, f"{leaf['kind']} {named} does not hash to what it says")
+    return sha256(b"knowgate.row.v1\n" + named.encode() + b"\n" + content)
+
+
+def check_rows(leaf: Any) -> None:
+    """All the rows that a leaf of many speaks of."""
+    said, hashes = json.loads(leaf["payload"]), [hash_of_row(row, leaf) for row in leaf["rows"]]
+    whole = len(hashes) == said["rows"] and root_of(hashes).hex() == said["root"]
+    require(whole, f"the rows of leaf {leaf['id']} are not those it was made of")
+
+
+def check_row(row: Any, leaf: Any) -> str:
+    """The subject of a row, which is among those that the leaf of its batch speaks of."""
+    require(leaf["version"] == 3 and leaf.get("payload") is not None, f"leaf {leaf['id']} is not that of a batch")
+    said, named = json.loads(leaf["payload"]), row["subject"]
+    root = root_by_path(hash_of_row(row, leaf), row["index"], said["rows"], unhex(row["path"]))
+    require(root.hex() == said["root"], f"{leaf['kind']} {named} is not among the rows of its leaf")
+    return named
+
+
 def check_batch(batch: Any) -> bytes:
     sealed_at = time_of(batch["sealed_at"])
     said = [batch["number"], batch["previous"], batch["root"], batch["leaves"], sealed_at.isoformat()]
@@ -266,14 +293,17 @@ def check_inclusion(proof: Any) -> Iterator[str]:
     for one in proof["leaves"]:
         leaf, sealed = one["leaf"], one["sealed"]
         batch, named = sealed["batch"], f"{one['leaf']['kind']} {one['leaf']['subject']}"
-        require(leaf["subject"] == proof["subject"], f"{named} is of another subject than {proof['subject']}")
+        hashed = check_leaf(leaf)
+        subject = leaf["subject"] if one.get("row") is None else check_row(one["row"], leaf)
+        require(subject == proof["subject"], f"{named} is of another subject than {proof['subject']}")
         bare = leaf["version"] == 1 and leaf.get("payload") is None
         require(not bare, f"{named} is an erased leaf of the former version: its hash says nothing of its subject")
-        root = root_by_path(check_leaf(leaf), sealed["index"], batch["leaves"], unhex(sealed["path"]))
+        root = root_by_path(hashed, sealed["index"], batch["leaves"], unhex(sealed["path"]))
         require(root.hex() == batch["root"], f"{named} is not in batch {batch['number']}")
         top = root_by_path(check_batch(batch), batch["number"] - 1, head.batches, unhex(one["path"]))
         require(top == head.root, f"batch {batch['number']} is not under the head")
-        said = "erased or withheld" if leaf.get("payload") is None else "with what it says"
+        bare = leaf.get("payload") is None or (one.get("row") or {"text": ""}).get("text") is None
+        said = "erased or withheld" if bare else "with what it says"
         yield f"{named}, leaf {leaf['revision']}, {said}, is in batch {batch['number']} of {batch['sealed_at']}"
     require(bool(proof["leaves"]), "the proof holds nothing")
 
@@ -320,6 +350,8 @@ def check_leaves(folder: Path, batches: list) -> str:
         leaf = json.loads(line)
         require(leaf["batch"] in by_batch, f"{leaf['kind']} {leaf['subject']} is of none of the batches")
         by_batch[leaf["batch"]].append(check_leaf(leaf))
+        if leaf["version"] == 3 and leaf.get("payload") is not None:
+            check_rows(leaf)
         withheld += leaf.get("payload") is None
     for batch in batches:
         hashes = sorted(by_batch[batch["number"]])

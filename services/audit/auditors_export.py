@@ -13,7 +13,7 @@ its hash, as one does that was erased.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from services.audit.proofs import batch_hashes_under
 from services.errors import InputInvalid, Refused
 from store.ledger import ledger
 from store.ledger.ledger import Leaf, SealedBatch
-from store.sealing import merkle
+from store.sealing import merkle, row_leaves
+from store.sealing.sealed_rows import SaidRow, rows_of
 
 FORMAT = "knowgate.audit_export.v1"
 # Kinds whose rows hold addresses or what tokens are known by.
@@ -49,6 +50,13 @@ class Manifest:
     leaves: int
     withheld: int  # of them, that stand there by their hashes
     files: dict[str, str]  # hex SHA-256 by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafOfRows(Leaf):
+    """A leaf that speaks of many rows, as a line of leaves.jsonl."""
+
+    rows: tuple[SaidRow, ...]
 
 
 def export_ledger(session: Session, window: Window, head: Head, folder: Path, *, now: datetime) -> Manifest:
@@ -114,10 +122,17 @@ def _write_leaves(session: Session, path: Path, first: int, last: int) -> tuple[
                 shown = withheld(leaf)
                 counts[0] += 1
                 counts[1] += shown is not leaf
-                yield _line(shown)
+                yield _line(_with_rows(session, shown))
 
     _write(path, lines())
     return counts[0], counts[1]
+
+
+def _with_rows(session: Session, leaf: Leaf) -> object:
+    """The leaf; where it speaks of many rows, with what it says of each."""
+    if leaf.version != row_leaves.VERSION or leaf.payload is None:
+        return leaf
+    return LeafOfRows(**{item.name: getattr(leaf, item.name) for item in fields(leaf)}, rows=rows_of(session, leaf.id))
 
 
 def _make(folder: Path) -> None:

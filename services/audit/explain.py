@@ -21,7 +21,8 @@ from store.jobs.occasions import Occasion
 from store.ledger import ledger
 from store.ledger.ledger import Leaf
 from store.releases import assignments, bundles, cascades
-from store.sealing import merkle
+from store.sealing import merkle, row_leaves
+from store.sealing.sealed_rows import SealedRow, sealed_row
 from store.traffic import decisions, labels
 from store.traffic.graders import GraderError, graders
 from store.traffic.labels import StoredLabel
@@ -125,7 +126,7 @@ def explain(session: Session, decision: Decision, *, instead: Bundle | None = No
         graders=tuple(_known(session, decision.cascade, label) for label in said if label.grader is not None),
         replay=replay_decision(session, decision),
         instead=by_another(session, decision, instead),
-        ledger=tuple(_place(session, leaf) for leaf in ledger.leaves_of(session, str(decision.id))),
+        ledger=_places(session, str(decision.id)),
     )
 
 
@@ -155,10 +156,21 @@ def _document(session: Session, bundle_id: str | None) -> BundleDocument | None:
     return read_document(bundles.bundle(session, bundle_id).document)
 
 
-def _place(session: Session, leaf: Leaf) -> LedgerPlace:
+def _places(session: Session, subject: str) -> tuple[LedgerPlace, ...]:
+    row = sealed_row(session, subject)
+    return tuple(
+        _place(session, leaf, row if row is not None and row.leaf == leaf.id else None)
+        for leaf in ledger.leaves_of(session, subject)
+    )
+
+
+def _place(session: Session, leaf: Leaf, row: SealedRow | None) -> LedgerPlace:
+    stated = leaf.hash if row is None else row.hash
     sealed = place_of(session, leaf)
     if sealed is None:
-        return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=None, root=None, proven=None)
+        return LedgerPlace(kind=leaf.kind, hash=stated, batch=None, root=None, proven=None)
     hashes = [bytes.fromhex(item) for item in ledger.leaf_hashes(session, sealed.batch.number)]
     proven = merkle.verify(hashes[sealed.index], merkle.proof(hashes, sealed.index), bytes.fromhex(sealed.batch.root))
-    return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=sealed.batch.number, root=sealed.batch.root, proven=proven)
+    if row is not None:
+        proven = proven and row.root == row_leaves.read_payload(leaf.payload).root
+    return LedgerPlace(kind=leaf.kind, hash=stated, batch=sealed.batch.number, root=sealed.batch.root, proven=proven)

@@ -1,8 +1,9 @@
 """Proofs for whoever has no database: that the ledger states something under a head, and that one
 head grew out of another. deploy/audit/verify_ledger.py checks them, offline.
 
-A leaf lies in the Merkle tree of its batch, the batch's hash in that of the head: both proofs grow
-with the logarithm of what there is.
+A leaf lies in the Merkle tree of its batch, the batch's hash in that of the head, and a row that
+shares its leaf with others in a tree of the leaf's own: all proofs grow with the logarithm of what
+there is.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from services.errors import Refused
 from store.ledger import ledger
 from store.ledger.ledger import Leaf, SealedBatch
 from store.sealing import merkle
+from store.sealing.sealed_rows import SealedRow, sealed_row
 
 INCLUSION = "knowgate.proof.v1"
 CONSISTENCY = "knowgate.consistency.v1"
@@ -34,6 +36,7 @@ class LeafProof:
     """One leaf under a head."""
 
     leaf: Leaf
+    row: SealedRow | None  # where the leaf speaks of a batch of rows: the row among them
     sealed: Sealed
     path: tuple[str, ...]  # hex hashes from the batch's hash up to the head's root
 
@@ -74,12 +77,13 @@ def prove(session: Session, subject: str, head: Head) -> Inclusion:
     and where the head is not of this ledger.
     """
     hashes = batch_hashes_under(session, head)
-    proven, leaves = [], ledger.leaves_of(session, subject)
+    proven, leaves, row = [], ledger.leaves_of(session, subject), sealed_row(session, subject)
     for leaf in leaves:
         sealed = None if leaf.batch is None or leaf.batch > head.batches else place_of(session, leaf)
         if sealed is not None:
             path = _hex(merkle.proof(hashes, sealed.batch.number - 1))
-            proven.append(LeafProof(leaf=leaf, sealed=sealed, path=path))
+            own = row if row is not None and row.leaf == leaf.id else None
+            proven.append(LeafProof(leaf=leaf, row=own, sealed=sealed, path=path))
     if not proven:
         raise Refused(f"nothing of {subject} is sealed under this head: the scheduler seals every ten minutes")
     later = len(leaves) - len(proven)

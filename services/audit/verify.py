@@ -3,7 +3,7 @@ leaves, every leaf hashes to what it says, every row of every covered table says
 leaf says, and the whole holds what an exported head was signed over.
 
 Nothing ends it early: what cannot be read is a problem of its own, and the rest is checked. It
-reads every leaf and every row twice, in pages.
+reads every leaf once and every row at most twice, in pages.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def verify_ledger(
             sealed = raw_batches(session)
             check_batches(findings, sealed)
             read = check_leaves(session, findings, sealed, covers)
-            check_rows(session, findings, covers, read.former_labels)
+            check_rows(session, findings, covers, read.former_labels, read.rows)
     if any(cover.kind == "day_file" for cover in covers):
         check_files(session, findings)
     if head is not None:

@@ -1,8 +1,9 @@
 """The ledger's own checks: batches in their chain, roots over leaves, leaves over what they say.
 
-All leaves are read once, batch after batch. An emptied leaf has to be of a decision or of a label
-that waits, and named by an erasure (of that decision) or by the upgrade, which are leaves
-themselves; a leaf of the former version has to be one of those that were there at the upgrade.
+All leaves are read once, batch after batch. What is emptied, a leaf or a row under the leaf of its
+batch, has to be of a decision or of a label that waits, and named by an erasure (of that decision)
+or by the upgrade, which are leaves themselves; a leaf of the former version has to be one of those
+that were there at the upgrade.
 """
 
 import json
@@ -13,6 +14,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
+from services.audit.named_rows import RowsRead
+from services.audit.verify_row_leaves import check_row_leaves
 from services.audit.verify_rows import check_rows_about, check_subjects
 from store.ledger import former_leaves
 from store.ledger.leaf_reading import FORMER, RawBatch, RawLeaf, raw_leaves
@@ -34,6 +37,7 @@ class LeavesRead:
     erased: int = 0
     former: int = 0  # leaves of the former version
     former_labels: set[str] = field(default_factory=set)  # arrivals that those of labels speak of
+    rows: RowsRead = field(default_factory=RowsRead)
     _emptied: dict[str, RawLeaf] = field(default_factory=dict)  # by their hashes
     _named: dict[str, str | None] = field(default_factory=dict)  # such a hash: the decision it was erased with
     _former_then: int = 0  # what the upgrade says of `former`
@@ -64,7 +68,7 @@ def check_leaves(
     """
     read = LeavesRead()
     for page in _checked(findings, read, sealed, raw_leaves(session)):
-        check_subjects(session, findings, covers, page)
+        _check_rows_of(session, findings, read, covers, page)
     for leaf in read._emptied.values():
         if (fault := _why_empty_is_wrong(read, leaf)) is not None:
             findings.problem("leaves", _LEAF, leaf.id, fault)
@@ -83,9 +87,19 @@ def check_leaves_of(
     """
     read = LeavesRead()
     for page in _checked(findings, read, sealed, raw_leaves(session, (sealed[0].number, sealed[-1].number))):
-        check_subjects(session, findings, covers, page)
+        _check_rows_of(session, findings, read, covers, page)
         check_rows_about(session, findings, covers, page)
     return read
+
+
+def _check_rows_of(
+    session: Session, findings: Findings, read: LeavesRead, covers: Sequence[Cover], page: Sequence[RawLeaf]
+) -> None:
+    """Whether the rows are there that a page's leaves speak of; those of batches as they were."""
+    check_subjects(session, findings, covers, page)
+    for emptied in check_row_leaves(session, findings, read.rows, covers, page):
+        read.erased += 1
+        read._emptied[emptied.hash] = emptied
 
 
 def _checked(
@@ -130,10 +144,13 @@ def _check_leaf(findings: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
         known = leaf.kind in (ERASURE, UPGRADE) or coverage.of_kind(leaf.kind) is not None
     if not known:
         findings.problem("leaves", _LEAF, leaf.id, f"its kind is {leaf.kind!r}, which there is not")
+    cover = coverage.of_kind(leaf.kind)
+    if cover is not None and cover.by_batch and not leaf.of_rows:
+        read.rows.own.add(leaf.kind, [str(leaf.subject)])
     if leaf.emptied:
         read.erased += 1
         read._emptied[leaf.hash] = leaf
-    else:
+    elif not leaf.of_rows:
         _check_payload(findings, read, leaf)
 
 

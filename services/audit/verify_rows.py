@@ -7,40 +7,71 @@ of a row.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
+from services.audit.named_rows import RowsRead
 from store.batches import batched
 from store.ledger import former_leaves
 from store.ledger.leaf_reading import FORMER, PAGE, RawLeaf, leaves_about
-from store.sealing import changes, coverage, leaves, states
+from store.sealing import changes, coverage, leaves, row_texts, states
 from store.sealing.coverage import Cover, Part, filled
 from store.sealing.states import Document, State, same
 
 _ROWS = "rows"
 MISSING = "it is in the ledger and not in its table"
+NO_LEAF = "it has no leaf: the row was not written by knowgate"
+EMPTY = "its newest leaf is empty"
+NOT_ERASED = "its leaves were emptied, and it was not erased"
 
 
-def check_rows(session: Session, findings: Findings, covers: Sequence[Cover], former_labels: set[str]) -> None:
+def check_rows(
+    session: Session, findings: Findings, covers: Sequence[Cover], former_labels: set[str], read: RowsRead
+) -> None:
     """Every row of these tables against its newest leaf. `former_labels`: arrivals that former
-    leaves name.
+    leaves name; `read`: what leaves of batches were found to say.
     """
     unseen = set(former_labels)
     for cover in covers:
-        for page in states.pages(session, cover, PAGE):
-            findings.checked(_ROWS, len(page))
-            _check_page(session, findings, cover, page, former_labels)
+        for page in _pages(session, findings, cover, former_labels, read):
+            _check_page(session, findings, cover, page, former_labels, read)
             if cover.kind in ("label", "waiting_label"):
                 unseen.difference_update(str(state.document.get("arrival")) for state in page)
         for parent in states.orphans(session, cover):
             assert cover.part is not None
             findings.problem(_ROWS, cover.part.table.name, parent, f"it is of a {cover.kind} that is not there")
+        if repeated := read.of_batches.repeated(cover.kind):
+            findings.problem(_ROWS, cover.kind, "*", f"{repeated} rows are in the leaves of two batches")
     for arrival in sorted(unseen):
         if not former_leaves.same_label_stands(session, arrival):
             findings.problem(_ROWS, "label", arrival, MISSING)
+
+
+def _pages(
+    session: Session, findings: Findings, cover: Cover, former_labels: set[str], read: RowsRead
+) -> Iterator[list[State]]:
+    """The rows of a table that are to be looked at by themselves: not those of which the leaf of
+    their batch says all.
+    """
+    if not cover.by_batch or (cover.kind == "label" and former_labels):
+        for page in states.pages(session, cover, PAGE):
+            findings.checked(_ROWS, len(page))
+            yield page
+        return
+    for named in row_texts.subjects(session, cover, PAGE):
+        findings.checked(_ROWS, len(named))
+        keys = []
+        for subject in read.looked_at_singly(cover.kind, named):
+            try:
+                keys.append(cover.key(subject))
+            except (ValueError, TypeError, OverflowError):
+                findings.problem(_ROWS, cover.kind, subject, NO_LEAF)
+        if keys:
+            yield states.read_states(session, cover, keys)
 
 
 def check_subjects(session: Session, findings: Findings, covers: Sequence[Cover], page: Sequence[RawLeaf]) -> None:
@@ -54,14 +85,20 @@ def check_subjects(session: Session, findings: Findings, covers: Sequence[Cover]
                 keys[subject] = cover.key(subject)
             except (ValueError, TypeError, OverflowError):
                 findings.problem(_ROWS, cover.kind, subject, "its leaf names no row by this")
-        missing = keys.keys() - states.present(session, cover, list(keys.values()))
-        newest = leaves.newest_of(session, cover.kind, sorted(missing))
-        for subject in sorted(missing):
-            if subject not in newest or newest[subject].payload != leaves.GONE:
-                findings.problem(_ROWS, cover.kind, subject, MISSING)
-            elif not changes.of(cover.kind).ends:
-                what = "a leaf says that it was taken away; rows of this table are kept"
-                findings.problem(_ROWS, cover.kind, subject, what)
+        report_missing(session, findings, cover, keys.keys() - states.present(session, cover, list(keys.values())))
+
+
+def report_missing(session: Session, findings: Findings, cover: Cover, missing: AbstractSet[str]) -> None:
+    """Rows that leaves speak of and that are not there, unless a leaf says that they were taken
+    away and they may be.
+    """
+    newest = leaves.newest_of(session, cover.kind, sorted(missing))
+    for subject in sorted(missing):
+        if subject not in newest or newest[subject].payload != leaves.GONE:
+            findings.problem(_ROWS, cover.kind, subject, MISSING)
+        elif not changes.of(cover.kind).ends:
+            what = "a leaf says that it was taken away; rows of this table are kept"
+            findings.problem(_ROWS, cover.kind, subject, what)
 
 
 def check_rows_about(session: Session, findings: Findings, covers: Sequence[Cover], page: Sequence[RawLeaf]) -> None:
@@ -76,7 +113,7 @@ def check_rows_about(session: Session, findings: Findings, covers: Sequence[Cove
         for some in batched(keys, PAGE):
             stand = states.read_states(session, cover, some)
             findings.checked(_ROWS, len(stand))
-            _check_page(session, findings, cover, stand, set())
+            _check_page(session, findings, cover, stand, set(), None)
 
 
 def _by_table(page: Sequence[RawLeaf]) -> dict[Cover, set[str]]:
@@ -86,23 +123,56 @@ def _by_table(page: Sequence[RawLeaf]) -> dict[Cover, set[str]]:
         former = (
             leaf.version == FORMER and leaf.kind != "decision"
         )  # stated anew at the upgrade, or looked up as labels
-        if cover is not None and not former and isinstance(leaf.subject, str):
+        if cover is not None and not former and not leaf.of_rows and isinstance(leaf.subject, str):
             named.setdefault(cover, set()).add(leaf.subject)
     return named
 
 
 def _check_page(
-    session: Session, findings: Findings, cover: Cover, page: Sequence[State], former_labels: set[str]
+    session: Session,
+    findings: Findings,
+    cover: Cover,
+    page: Sequence[State],
+    former_labels: set[str],
+    read: RowsRead | None,
 ) -> None:
-    about = leaves_about(session, cover.kind, [state.subject for state in page])
+    """`read`: what the leaves of batches say of these rows; None where that was not gathered."""
+    subjects = [state.subject for state in page]
+    about = leaves_about(session, cover.kind, subjects)
     former = _former_labels(session, cover, page, about, former_labels)
-    for state in page:
-        if state.subject in about:
-            _compare(findings, cover, state, about[state.subject])
+    sealed = None if read is None else read.of_batches.among(cover.kind, subjects)
+    for at, state in enumerate(page):
+        own = about.get(state.subject, [])
+        if _lacks_first(cover, own) if sealed is None else sealed[at]:
+            _check_further(findings, cover, state, own, read)
+        elif own:
+            _compare(findings, cover, state, own)
         elif state.subject not in former:
-            findings.problem(_ROWS, cover.kind, state.subject, "it has no leaf: the row was not written by knowgate")
+            findings.problem(_ROWS, cover.kind, state.subject, NO_LEAF)
         if state.subject in former:
             _compare_former(findings, cover, state, former[state.subject])
+
+
+def _lacks_first(cover: Cover, own: Sequence[RawLeaf]) -> bool:
+    """Whether a row's first leaf must be that of its batch."""
+    return cover.by_batch and bool(own) and all(leaf.version != FORMER and leaf.revision != 1 for leaf in own)
+
+
+def _check_further(
+    findings: Findings, cover: Cover, state: State, own: Sequence[RawLeaf], read: RowsRead | None
+) -> None:
+    """A row whose first leaf is that of its batch: it has one of its own only once it is erased."""
+    if read is not None and (cover.kind, state.subject) not in read.emptied:
+        for leaf in own:
+            what = f"leaf {leaf.revision} states it anew: that never changes once it was written"
+            findings.problem(_ROWS, cover.kind, state.subject, what)
+        return
+    if state.document.get("erased_at") is None:
+        findings.problem(_ROWS, cover.kind, state.subject, NOT_ERASED)
+    if own:
+        _compare(findings, cover, state, own, first=2)
+    else:
+        findings.problem(_ROWS, cover.kind, state.subject, EMPTY)
 
 
 def _former_labels(
@@ -124,10 +194,11 @@ def _former_labels(
     }
 
 
-def _compare(findings: Findings, cover: Cover, state: State, about: Sequence[RawLeaf]) -> None:
+def _compare(findings: Findings, cover: Cover, state: State, about: Sequence[RawLeaf], *, first: int = 1) -> None:
+    """A row against its leaves, which are numbered from `first` on."""
     ordered = sorted(about, key=lambda leaf: (leaf.version != FORMER, str(type(leaf.revision)), leaf.revision))
     numbers = [leaf.revision for leaf in ordered if leaf.version != FORMER]
-    first = 1 if len(numbers) == len(ordered) else 2  # the former one counts as the first
+    first = first if len(numbers) == len(ordered) else 2  # the former one counts as the first
     if numbers != list(range(first, first + len(numbers))):
         findings.problem(
             _ROWS, cover.kind, state.subject, f"its leaves are numbered {numbers}: one is missing or twice"
@@ -141,7 +212,7 @@ def _compare(findings: Findings, cover: Cover, state: State, about: Sequence[Raw
     if newest.payload == leaves.GONE:
         findings.problem(_ROWS, cover.kind, state.subject, "it was taken away, and is there again")
     elif newest.emptied:
-        findings.problem(_ROWS, cover.kind, state.subject, "its newest leaf is empty")
+        findings.problem(_ROWS, cover.kind, state.subject, EMPTY)
     else:
         _compare_documents(findings, cover, state, _parsed(newest.payload), whole=True)
 
@@ -163,7 +234,7 @@ def _check_states(findings: Findings, cover: Cover, state: State, ordered: Seque
         before = after
     emptied = any(leaf.emptied for leaf in ordered) and ordered[-1].version != FORMER
     if cover.kind == "decision" and emptied and state.document.get("erased_at") is None:
-        findings.problem(_ROWS, cover.kind, state.subject, "its leaves were emptied, and it was not erased")
+        findings.problem(_ROWS, cover.kind, state.subject, NOT_ERASED)
 
 
 def _compare_former(findings: Findings, cover: Cover, state: State, leaf: RawLeaf) -> None:

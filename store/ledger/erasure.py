@@ -1,11 +1,11 @@
 """Erasing one decision: everything personal goes, the numbers stay.
 
 Gone are prompt, its hash, answers, external id, where its vectors lie, labels that wait under its
-external id, and the salt and payload of every ledger leaf that may hold one of these. Left are
-signals, verdicts, costs and correctness, so no figure and no certificate moves, and the leaf
-hashes, so every sealed root still verifies. A new leaf states what is left, and one of kind
-`erasure` names the leaves that were emptied: an empty leaf that none names was tampered with. The
-vectors themselves are in shards: the places returned are for the caller to overwrite.
+external id, and the salt and payload of every ledger leaf that may hold one of these; of the leaf
+of its batch, the row's salt. Left are signals, verdicts, costs and correctness, so no figure and no
+certificate moves, and the hashes, so every sealed root still verifies. A new leaf states what is
+left, and one of kind `erasure` names what was emptied: what is empty and none names was tampered
+with. The vectors themselves are in shards: the places returned are for the caller to overwrite.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from store.errors import DecisionUnknown
 from store.ledger import ledger
 from store.rows import record_of
 from store.sealing import coverage, leaves, merkle
+from store.sealing.sealed_rows import empty_row
 from store.tables import (
     AttemptRow,
     DecisionRow,
@@ -37,7 +38,7 @@ class Erased:
 
     decision_id: UUID
     vectors: tuple[VectorPlace, ...]  # rows of shards that are to be overwritten
-    leaves: int  # of the ledger, that lost salt and payload
+    leaves: int  # of the ledger, that lost what they say of it
 
 
 def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Erased:
@@ -80,7 +81,9 @@ def _clear(session: Session, decision_id: UUID, now: datetime) -> None:
 
 
 def empty_leaves(session: Session, subjects: list[str]) -> list[str]:
-    """Take salt and payload of the leaves that speak of these subjects; the leaves' hashes."""
+    """Take salt and payload of the leaves that speak of these subjects, and their rows' salts from
+    the leaves of their batches; the hashes of what was emptied.
+    """
     emptied = []
     query = select(LedgerLeafRow).where(LedgerLeafRow.subject.in_(subjects), LedgerLeafRow.payload.is_not(None))
     for leaf in session.scalars(query.order_by(LedgerLeafRow.id)).all():
@@ -91,6 +94,7 @@ def empty_leaves(session: Session, subjects: list[str]) -> list[str]:
         leaf.salt = leaf.payload = None
         emptied.append(leaf.hash)
     session.flush()
+    emptied += [row for subject in subjects if (row := empty_row(session, subject)) is not None]
     return emptied
 
 

@@ -6,7 +6,7 @@ find fault with.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select, type_coerce
@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
 from store.batches import batched
-from store.sealing import merkle
+from store.sealing import merkle, row_leaves
 from store.sealing.inserts import table_of
-from store.sealing.leaves import SALT_BYTES, VERSION, header
+from store.sealing.leaves import SALT_BYTES, VERSION
 from store.sealing.states import as_time, as_uuid
 from store.tables import LedgerBatchRow, LedgerLeafRow
 
@@ -26,7 +26,7 @@ FORMER = 1  # the version whose hashes cover salt and payload alone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawLeaf:
-    """A leaf as it stands in its table."""
+    """A leaf as it stands in its table, without the rows that it may speak of (`rows_beside`)."""
 
     id: Any
     version: Any
@@ -39,10 +39,19 @@ class RawLeaf:
     payload: Any
     content: Any
     batch: Any
+    beside: Any  # whether rows stand beside it
 
     @property
     def emptied(self) -> bool:
         return self.payload is None
+
+    @property
+    def of_rows(self) -> bool:
+        return bool(self.version == row_leaves.VERSION)
+
+    def of_row(self, subject: str, row_hash: str) -> "RawLeaf":
+        """What stands in it for one of its rows whose salt was taken."""
+        return replace(self, subject=subject, hash=row_hash, salt=None, payload=None)
 
     def fault(self) -> str | None:
         """What keeps its hash from being over what it says; None where it is."""
@@ -50,13 +59,17 @@ class RawLeaf:
             content = self._content()
             if self.version == FORMER:
                 hashed = content
-            elif self.version == VERSION:
+            elif self.version in (VERSION, row_leaves.VERSION):
                 key = as_uuid(self.id)
-                hashed = merkle.leaf_hash(header(key, self.kind, self.cascade, self.subject, self.revision), content)
+                hashed = merkle.leaf_hash(
+                    merkle.header(key, self.kind, self.cascade, self.subject, self.revision), content
+                )
             else:
                 return f"its version is {self.version!r}, which there is not"
         except (ValueError, TypeError, AttributeError) as error:
             return f"it cannot be read ({error})"
+        if self.beside and not self.of_rows:
+            return "rows stand beside it, and it is of one row"
         return None if hashed.hex() == self.hash else "it does not hash to what it says"
 
     def _content(self) -> bytes:
@@ -94,8 +107,7 @@ class RawBatch:
 def raw_batches(session: Session, *, since: int = 0, limit: int | None = None) -> tuple[RawBatch, ...]:
     """The sealed batches from this number on, at most `limit`, by their numbers."""
     table = table_of(LedgerBatchRow)
-    columns = (type_coerce(item, NullType()).label(item.name) for item in table.c)
-    query = select(*columns).order_by(table.c.number).limit(limit)
+    query = select(*map(_raw, table.c)).order_by(table.c.number).limit(limit)
     if since:
         query = query.where(table.c.number >= since)
     return tuple(RawBatch(**row) for row in session.execute(query).mappings())
@@ -124,5 +136,17 @@ def leaves_about(session: Session, kind: str, subjects: Sequence[str]) -> dict[s
     return by_subject
 
 
+def rows_beside(session: Session, leaves: Sequence[RawLeaf]) -> dict[Any, Any]:
+    """What stands beside these leaves of the rows that they speak of, by the leaves' ids."""
+    table = table_of(LedgerLeafRow)
+    query = select(_raw(table.c.id), _raw(table.c.rows)).where(_raw(table.c.id).in_([leaf.id for leaf in leaves]))
+    return {row.id: row.rows for row in session.execute(query)}
+
+
 def _leaves() -> Any:
-    return select(*(type_coerce(item, NullType()).label(item.name) for item in table_of(LedgerLeafRow).c))
+    columns = table_of(LedgerLeafRow).c
+    return select(*(_raw(item) for item in columns if item.name != "rows"), columns.rows.is_not(None).label("beside"))
+
+
+def _raw(column: Any) -> Any:
+    return type_coerce(column, NullType()).label(column.name)

@@ -1,6 +1,7 @@
 """The tamper-evident record: leaves written with the rows they speak of, sealed in batches.
 
-A leaf is written in the transaction of its row, so neither is there without the other. Leaves carry
+A leaf is written in the transaction of its row or of its batch of rows, so neither is there without
+the other. Leaves carry
 no sequence: a chain over rows would serialise ingestion. Sealing takes what is not sealed yet,
 orders it by leaf hash, and chains the Merkle root to the batch before. Erasure takes a leaf's salt
 and payload; its hash stays, and the root holds.
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
@@ -19,6 +20,7 @@ from store import dialects, partitions
 from store.rows import record_of, records, row_of
 from store.sealing import merkle
 from store.sealing.leaves import Entry, append
+from store.sealing.sealed_rows import sealed_row
 from store.tables import LedgerBatchRow, LedgerLeafRow
 
 
@@ -160,10 +162,10 @@ def leaves(session: Session, batch: int) -> tuple[Leaf, ...]:
 
 
 def leaves_of(session: Session, subject_id: str) -> tuple[Leaf, ...]:
-    """All leaves that speak of one row, oldest first."""
-    query = (
-        select(LedgerLeafRow)
-        .where(LedgerLeafRow.subject == subject_id)
-        .order_by(LedgerLeafRow.revision, LedgerLeafRow.id)
-    )
+    """All leaves that speak of one row, oldest first, that of its batch among them."""
+    of_batch = sealed_row(session, subject_id)
+    about = LedgerLeafRow.subject == subject_id
+    if of_batch is not None:
+        about = or_(about, LedgerLeafRow.id == of_batch.leaf)
+    query = select(LedgerLeafRow).where(about).order_by(LedgerLeafRow.revision, LedgerLeafRow.id)
     return records(session, Leaf, query)

@@ -9,6 +9,7 @@ for the caller to find fault with.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Table, inspect
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from store.sealing.inserts import is_postgresql
 
+_TEXT = partial(str, encoding="utf-8", errors="backslashreplace")
 _ODD = ("timestamptz", "json", "jsonb")
 
 
@@ -24,7 +26,7 @@ def any_value(session: Session) -> Iterator[None]:
     """Within it, no value of a row makes its reading fail."""
     driver: Any = session.connection().connection.driver_connection
     if not is_postgresql(session):
-        former, driver.text_factory = driver.text_factory, lambda text: text.decode(errors="backslashreplace")
+        former, driver.text_factory = driver.text_factory, _TEXT
         try:
             yield
         finally:

@@ -44,16 +44,19 @@ def inserts(session: Session, table: Table, rows: Rows) -> Iterator[tuple[Any, A
             yield postgresql.insert(table), page
         else:
             names = list(page[0])
-            yield postgresql.insert(table).from_select(names, _unfolded(table, names)), {"rows": _fold(page)}
+            unfolding = unfolded(table, names, bindparam("rows", type_=sa.Text()))
+            yield postgresql.insert(table).from_select(names, unfolding), {"rows": folded(page)}
 
 
-def _unfolded(table: Table, names: Sequence[str]) -> sa.Select[Any]:
-    folded = sa.cast(bindparam("rows", type_=sa.Text()), postgresql.JSON())
-    record = func.json_to_recordset(folded).table_valued(*(column(name, table.c[name].type) for name in names))
+def unfolded(table: Table, names: Sequence[str], rows: Any) -> sa.Select[Any]:
+    """The rows that PostgreSQL makes of what `folded` wrote: these columns of the table."""
+    document = sa.cast(rows, postgresql.JSON())
+    record = func.json_to_recordset(document).table_valued(*(column(name, table.c[name].type) for name in names))
     return select(*record.render_derived(name="record", with_types=True).c)
 
 
-def _fold(rows: Rows) -> str:
+def folded(rows: Rows) -> str:
+    """These rows as one parameter."""
     return json.dumps(rows, default=_fold_value, allow_nan=False, separators=(",", ":"))
 
 

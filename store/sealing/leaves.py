@@ -7,14 +7,15 @@ Decisions:
   without a leaf.
 - A row's leaves are numbered (`revision`, from 1): its newest one is known without asking a clock.
   One that would repeat the newest is not written.
+- Rows of some tables are stated by the leaf of their batch (`store.sealing.row_leaves`), which
+  counts as the first leaf of each; a further one is a leaf of the row's own.
 - A leaf's hash covers its id, kind, cascade, subject and revision, beside salt and payload. Leaves
   of the former version covered salt and payload alone; they are distinguished by their version, and
   by what is hashed.
 """
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -32,7 +33,7 @@ from store.sealing.inserts import Rows, inserts, table_of
 from store.tables import LedgerLeafRow
 
 SALT_BYTES = 16
-VERSION = 2  # of the leaves written now
+VERSION = 2  # of leaves that speak of one row
 GONE = '{"gone":true}'  # the payload that says that a row was taken away on purpose
 _CHUNK = 1000  # keys in one statement
 
@@ -56,21 +57,6 @@ def append(session: Session, entries: Sequence[Entry], *, now: datetime | None =
     return tuple(row["id"] for row in rows)
 
 
-def note_new(
-    session: Session,
-    cover: Cover,
-    rows: Rows,
-    *,
-    parts: Mapping[Any, Sequence[Mapping[str, Any]]] | None = None,
-    now: datetime | None = None,
-) -> None:
-    """Leaves of rows that were just inserted; their parts by the row's key."""
-    made = (
-        states.state_of(cover, row, (parts or {}).get(row[cover.keys[0]], ())) for row in rows if not cover.skips(row)
-    )
-    append(session, [_entry(cover, state, states.payload_of(state.document), None) for state in made], now=now)
-
-
 def note_rows(session: Session, cover: Cover, rows: Rows, *, now: datetime | None = None) -> None:
     """Leaves of the states of these rows, given in full, where they differ from what is stated."""
     note_states(session, cover, [states.state_of(cover, row) for row in rows if not cover.skips(row)], now=now)
@@ -91,7 +77,8 @@ def note_gone(session: Session, cover: Cover, gone: Sequence[states.State], *, n
 
 
 def _entry(cover: Cover, state: states.State, payload: str, last: "Newest | None") -> Entry:
-    revision = 1 if last is None else last.revision + 1
+    first = 2 if cover.by_batch else 1  # the leaf of its batch counts as the first
+    revision = first if last is None else last.revision + 1
     return Entry(cascade=state.cascade, kind=cover.kind, subject=state.subject, payload=payload, revision=revision)
 
 
@@ -148,17 +135,15 @@ def _row(entry: Entry, now: datetime | None) -> dict[str, Any]:
         "kind": entry.kind,
         "subject": entry.subject,
         "revision": entry.revision,
-        "hash": merkle.leaf_hash(header(key, entry.kind, entry.cascade, entry.subject, entry.revision), content).hex(),
+        "hash": merkle.leaf_hash(
+            merkle.header(key, entry.kind, entry.cascade, entry.subject, entry.revision), content
+        ).hex(),
         "salt": salt.hex(),
         "payload": entry.payload,
         "content": None,
         "batch": None,
+        "rows": None,
     }
-
-
-def header(key: UUID, kind: str, cascade: str, subject: str, revision: int) -> bytes:
-    """What a leaf's hash covers beside salt and payload."""
-    return json.dumps([str(key), kind, cascade, subject, revision], separators=(",", ":")).encode()
 
 
 @event.listens_for(Session, "do_orm_execute")

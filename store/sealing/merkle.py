@@ -9,9 +9,11 @@ salt are gone.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 GENESIS = "0" * 64  # what the first batch is chained to
 
@@ -34,6 +36,16 @@ def content_hash(salt: bytes, payload: bytes) -> bytes:
 def leaf_hash(header: bytes, content: bytes) -> bytes:
     """What stands for one statement: what it speaks of, and the hash of what it says."""
     return hashlib.sha256(b"knowgate.leaf.v2\n" + header + b"\n" + content).digest()
+
+
+def header(key: UUID, kind: str, cascade: str, subject: str, revision: int) -> bytes:
+    """What a leaf's hash covers beside salt and payload."""
+    return json.dumps([str(key), kind, cascade, subject, revision], separators=(",", ":")).encode()
+
+
+def row_hash(subject: bytes, content: bytes) -> bytes:
+    """What stands for one row in the root of a leaf that speaks of many."""
+    return hashlib.sha256(b"knowgate.row.v1\n" + subject + b"\n" + content).digest()
 
 
 def root(hashes: Sequence[bytes]) -> bytes:

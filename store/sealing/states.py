@@ -10,6 +10,7 @@ column's type is said to be unreadable, and hides no other.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +26,10 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     LargeBinary,
+    Select,
     Table,
     Uuid,
     select,
-    tuple_,
     type_coerce,
 )
 from sqlalchemy.orm import Session
@@ -36,14 +37,17 @@ from sqlalchemy.types import NullType
 
 from store.sealing.coverage import Cover, Part
 from store.sealing.inserts import is_postgresql
+from store.sealing.row_keys import of_keys
 from store.tables.base import UtcDateTime
 
 LONG = 2048  # characters of a text or a document; longer ones are stated by their SHA-256
 UNREADABLE = "unreadable"
+NOT_OF_ITS_TYPE = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)  # raised by encoders
+_HEX = re.compile("[0-9a-f]{32}")
 _EXACT = 10**16  # from here on a database may write a float as a whole number
 Document = dict[str, Any]
 Row = Any  # a mapping from a column's name to its value: a row to be written, or one that was read
-_Encoder = Callable[[Any], Any]
+Encoder = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,7 @@ def document_of(cover: Cover, row: Row, parts: Sequence[Row] = (), *, raw: bool 
     """What `row` says, with its parts; `raw`: as SQLite's driver gives it, where a document is a
     text.
     """
-    document = _encode(_encoders(cover.table, cover.columns, raw), row)
+    document = encoded(encoders(cover.table, cover.columns, raw), row)
     if cover.part is not None:
         document[cover.part.named] = _parts(cover.part, parts, raw)
     return document
@@ -83,16 +87,26 @@ def payload_of(document: Document) -> str:
 
 def read_states(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> list[State]:
     """The rows of these primary keys that are there."""
-    rows = session.execute(_select(cover.table).where(_among(cover, keys))).mappings().all() if keys else []
+    rows = session.execute(of_keys(session, _select(cover.table), cover, keys)).mappings().all() if keys else []
     return _states(session, cover, rows)
+
+
+def read_rows(
+    session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]
+) -> tuple[Sequence[Row], dict[Any, list[Row]]]:
+    """The rows of these primary keys that are there, and their parts by the rows' first key, as the
+    driver gives them.
+    """
+    rows = _plain_rows(session, cover.table, of_keys(session, _select(cover.table), cover, keys)) if keys else []
+    return rows, _read_parts(session, cover, rows)
 
 
 def present(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> set[str]:
     """The subjects of those of these primary keys whose covered rows are there."""
     names = cover.keys if cover.skipped is None else (*cover.keys, cover.skipped[0])
-    query = select(*(_raw(cover.table.c[name]) for name in names)).where(_among(cover, keys))
-    encoders = _encoders(cover.table, cover.keys, not is_postgresql(session))
-    return {cover.subject(_encode(encoders, row)) for row in session.execute(query).mappings() if not cover.skips(row)}
+    query = of_keys(session, select(*(raw_column(cover.table.c[name]) for name in names)), cover, keys)
+    ways = encoders(cover.table, cover.keys, not is_postgresql(session))
+    return {cover.subject(encoded(ways, row)) for row in session.execute(query).mappings() if not cover.skips(row)}
 
 
 def pages(session: Session, cover: Cover, size: int) -> Iterator[list[State]]:
@@ -107,7 +121,7 @@ def orphans(session: Session, cover: Cover) -> Iterator[str]:
     if cover.part is None:
         return
     parent, own = cover.part.table.c[cover.part.parent], cover.table.c[cover.keys[0]]
-    query = select(_raw(parent)).distinct().where(~select(own).where(own == parent).exists())
+    query = select(raw_column(parent)).distinct().where(~select(own).where(own == parent).exists())
     yield from (str(name) for name in session.scalars(query))
 
 
@@ -124,14 +138,20 @@ def _read_parts(session: Session, cover: Cover, rows: Sequence[Row]) -> dict[Any
         return by_parent
     parent = cover.part.table.c[cover.part.parent]
     named = type_coerce(parent, NullType()).in_([row[cover.keys[0]] for row in rows])
-    for part in session.execute(_select(cover.part.table).where(named)).mappings():
+    for part in _plain_rows(session, cover.part.table, _select(cover.part.table).where(named)):
         by_parent.setdefault(part[cover.part.parent], []).append(part)
     return by_parent
 
 
+def _plain_rows(session: Session, table: Table, query: Select[Any]) -> list[Row]:
+    """The rows as dictionaries, which are read several times faster than the driver's own."""
+    names = tuple(item.name for item in table.c)
+    return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
+
+
 def _parts(part: Part, rows: Sequence[Row], raw: bool) -> Any:
-    encoders = _encoders(part.table, part.columns, raw)
-    documents = sorted((_encode(encoders, row) for row in rows), key=lambda item: _order(part, item))
+    ways = encoders(part.table, part.columns, raw)
+    documents = sorted((encoded(ways, row) for row in rows), key=lambda item: _order(part, item))
     if not part.hashed:
         return documents
     return {"rows": len(documents), "sha256": _sha256(json.dumps(documents, sort_keys=True, separators=(",", ":")))}
@@ -141,24 +161,28 @@ def _order(part: Part, document: Document) -> str:
     return "/".join(str(document.get(item.name)) for item in part.table.primary_key if item.name != part.parent)
 
 
-def _encode(encoders: Sequence[tuple[str, _Encoder]], row: Row) -> Document:
+def encoded(ways: Sequence[tuple[str, Encoder]], row: Row) -> Document:
+    """What these encoders make of a row's columns, null left out."""
     document = {}
-    for name, encode in encoders:
+    for name, encode in ways:
         value = row.get(name)
         if value is not None:
             try:
                 document[name] = encode(value)
-            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            except NOT_OF_ITS_TYPE:
                 document[name] = {UNREADABLE: ascii(value)[:80]}
     return document
 
 
 @cache
-def _encoders(table: Table, names: tuple[str, ...], raw: bool) -> tuple[tuple[str, _Encoder], ...]:
+def encoders(table: Table, names: tuple[str, ...], raw: bool) -> tuple[tuple[str, Encoder], ...]:
+    """Per column what makes its value one of a document. Raises KeyError for one that is not
+    there.
+    """
     return tuple((name, _encoder(table.c[name], raw)) for name in names)
 
 
-def _encoder(column: Column[Any], raw: bool) -> _Encoder:
+def _encoder(column: Column[Any], raw: bool) -> Encoder:
     kind = column.type
     if isinstance(kind, JSON):
         return _raw_json if raw else _json
@@ -196,7 +220,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _uuid(value: Any) -> str:
-    return str(as_uuid(value))
+    if value.__class__ is str and _HEX.fullmatch(value):  # as SQLite keeps it
+        return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
+    return str(value if value.__class__ is UUID else as_uuid(value))
 
 
 def _time(value: Any) -> str:
@@ -204,6 +230,8 @@ def _time(value: Any) -> str:
 
 
 def _float(value: Any) -> float:
+    if value.__class__ is float and math.isfinite(value):
+        return float(value + 0.0)  # no negative zero
     if isinstance(value, (str, bytes, bool)) or not math.isfinite(value):
         raise ValueError
     return float(value) + 0.0  # no negative zero
@@ -259,7 +287,7 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
-_ENCODERS: tuple[tuple[type, _Encoder], ...] = (
+_ENCODERS: tuple[tuple[type, Encoder], ...] = (
     (Uuid, _uuid),
     (UtcDateTime, _time),
     (Boolean, _bool),
@@ -269,17 +297,12 @@ _ENCODERS: tuple[tuple[type, _Encoder], ...] = (
 )
 
 
-def _among(cover: Cover, keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
-    columns = [cover.table.c[name] for name in cover.keys]
-    return tuple_(*columns).in_(keys) if len(columns) > 1 else columns[0].in_([key[0] for key in keys])
-
-
 def _select(table: Table) -> Any:
-    return select(*(_raw(item) for item in table.c))
+    return select(*(raw_column(item) for item in table.c))
 
 
-def _raw(column: Column[Any]) -> ColumnElement[Any]:
+def raw_column(item: Column[Any]) -> ColumnElement[Any]:
     """The driver's own value: a column's type would raise on one that is none of its own, and hide
     its page.
     """
-    return type_coerce(column, NullType()).label(column.name)
+    return type_coerce(item, NullType()).label(item.name)

@@ -7,7 +7,7 @@ the leaf hashes.
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint, text
+from sqlalchemy import Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.tables.base import Base
@@ -27,16 +27,17 @@ class LedgerLeafRow(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    version: Mapped[int]  # 1 = its hash is over salt and payload alone
+    version: Mapped[int]  # 1 = its hash is over salt and payload alone; 3 = it speaks of many rows
     cascade: Mapped[str]
     kind: Mapped[str]  # the name of the table it speaks of, erasure or upgrade
-    subject: Mapped[str]  # the primary key of the row it speaks of
+    subject: Mapped[str]  # the primary key of the row it speaks of; of many, of the first and the last
     revision: Mapped[int]  # of the leaves of one row, from 1
     hash: Mapped[str]  # hex SHA-256
     salt: Mapped[str | None]
     payload: Mapped[str | None]  # canonical JSON
     content: Mapped[str | None]  # hex SHA-256 over salt and payload, kept where these were erased
     batch: Mapped[int | None]
+    rows: Mapped[bytes | None] = mapped_column(LargeBinary)  # salts, hashes and names of the rows, where it is of many
 
 
 class LedgerBatchRow(Base):

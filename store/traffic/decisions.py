@@ -28,7 +28,7 @@ from store.days.recall import left_decisions, recall
 from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import find_unstorable, storable
 from store.releases.cascades import cascade_names, versioned_cascade
-from store.sealing import coverage, leaves
+from store.sealing import coverage, row_leaves
 from store.tables import AttemptRow, DecisionRow
 from store.traffic import adoption, decision_rows
 from store.traffic.adoption import Ambiguous
@@ -95,7 +95,7 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
     fresh = [item for item in ordered if item.decision.id in stored]
     attempts = _add_attempts(session, fresh)
     made = [row for row in rows if row["id"] in stored]
-    leaves.note_new(session, coverage.of_model(DecisionRow), made, parts=attempts, now=received_at)
+    row_leaves.note_batch(session, coverage.of_model(DecisionRow), made, attempts)
     adopted = adoption.adopt(session, [item.decision for item in fresh])
     touch(session, stored, now=received_at)
     return Added(

@@ -5,7 +5,7 @@ sealed once, so that none is missed and none comes twice, whenever it was commit
 since is left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource
 from store.batches import batched
-from store.sealing import coverage
+from store.sealing import coverage, row_leaves, sealed_rows
 from store.tables import AttemptRow, DecisionRow, LabelRow, LedgerLeafRow
 
 EXPORTED = "knowgate.evaluation"  # under which an evaluation's id is kept where it is given to
@@ -73,15 +73,24 @@ def batches_after(session: Session, number: int) -> tuple[int, ...]:
 
 def evaluations_of(session: Session, batch: int) -> Iterator[Evaluation]:
     """What a batch says, some hundred decisions at a time."""
-    subjects: Mapping[str, list[str]] = {kind: [] for kind in KINDS}
-    query = select(LedgerLeafRow.kind, LedgerLeafRow.subject).where(LedgerLeafRow.batch == batch, *_OF_ANSWERS)
-    for kind, subject in session.execute(query.order_by(LedgerLeafRow.id)):
-        subjects[kind].append(subject)
-    for chunk in batched(subjects["decision"], _CHUNK):
+    for chunk in batched(_subjects(session, batch, "decision"), _CHUNK):
         yield from _verdicts(session, [UUID(subject) for subject in chunk])
     cover = coverage.of_model(LabelRow)
-    for chunk in batched(subjects["label"], _CHUNK):
+    for chunk in batched(_subjects(session, batch, "label"), _CHUNK):
         yield from _labels(session, [cover.key(subject) for subject in chunk])
+
+
+def _subjects(session: Session, batch: int, kind: str) -> Iterator[str]:
+    """The rows that the batch's leaves of this kind speak of."""
+    leaf = LedgerLeafRow
+    query = select(leaf.id, leaf.subject, leaf.version).where(leaf.batch == batch, *_OF_ANSWERS, leaf.kind == kind)
+    of_rows = []
+    for key, subject, version in session.execute(query.order_by(leaf.id)):
+        if version == row_leaves.VERSION:
+            of_rows.append(key)
+        else:
+            yield subject
+    yield from sealed_rows.subjects_of(session, of_rows)
 
 
 def _verdicts(session: Session, ids: Sequence[UUID]) -> Iterator[Evaluation]:

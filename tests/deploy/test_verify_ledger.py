@@ -148,7 +148,8 @@ def test_a_proof_is_verified_offline_under_the_head_that_was_kept(
     code, said = script(file, "--key", public, "--head", kept, "--witness", witness)
     assert code == 0 and "is in batch 1" in said and "signed by witness" in said and "that you kept" in said
     proof = json.loads(file.read_text())
-    assert json.loads(proof["leaves"][0]["leaf"]["payload"])["external_id"] == "q5"
+    leaf, row = proof["leaves"][0]["leaf"], proof["leaves"][0]["row"]
+    assert json.loads(row["text"])[json.loads(leaf["payload"])["columns"].index("external_id")] == "q5"
     code, said = script(file, "--key", signing.public_key_of(WITNESS))
     assert code == 1 and "not signed by the key" in said
     kept.write_text(head_at(sqlite_url, 3).note)
@@ -160,6 +161,10 @@ def test_a_proof_is_verified_offline_under_the_head_that_was_kept(
     ("field", "named"),
     [
         ("payload", "does not hash"),
+        ("text", "does not hash"),
+        ("content", "does not hash"),
+        ("row", "is not among the rows of its leaf"),
+        ("path", "a path is too short"),
         ("subject", "another subject"),
         ("revision", "does not hash"),
         ("index", "is not in batch"),
@@ -173,12 +178,16 @@ def test_whatever_is_changed_in_a_proof_is_found(
     knowgate: Callable[..., Any], tmp_path: Path, sqlite_url: str, field: str, named: str
 ) -> None:
     proof = json.loads(knowgate("prove", "q5").stdout)
-    leaf, sealed = proof["leaves"][0]["leaf"], proof["leaves"][0]["sealed"]
+    leaf, sealed, row = (proof["leaves"][0][name] for name in ("leaf", "sealed", "row"))
     changes: dict[str, Callable[[], Any]] = {
-        "payload": lambda: leaf.update(payload=leaf["payload"].replace("q5", "q6")),
-        "subject": lambda: leaf.update(subject="another"),
+        "payload": lambda: leaf.update(payload=leaf["payload"].replace("root", "Root")),
+        "text": lambda: row.update(text=row["text"].replace("q5", "q6")),
+        "content": lambda: row.update(content="00" * 32),
+        "row": lambda: row.update(subject="another"),
+        "path": lambda: row.update(path=row["path"][1:]),
+        "subject": lambda: proof.update(subject="another"),
         "revision": lambda: leaf.update(revision=2),
-        "index": lambda: sealed.update(index=sealed["index"] ^ 1),
+        "index": lambda: sealed.update(index=(sealed["index"] + 1) % sealed["batch"]["leaves"]),
         "root": lambda: sealed["batch"].update(root="00" * 32),
         "sealed_at": lambda: sealed["batch"].update(sealed_at="2026-03-10T14:00:01+00:00"),
         "number": lambda: sealed["batch"].update(number=2),

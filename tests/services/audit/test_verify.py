@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
@@ -22,6 +22,7 @@ from knowgate._bundles import signing
 from services.audit.findings import Check, Findings
 from services.audit.heads import Head, head_of, parse_head, read_head
 from services.audit.verify import Verification, verify_ledger
+from services.audit.verify_row_leaves import ALTERED
 from services.command_line import app, exit_code_of
 from services.errors import InputInvalid
 from services.settings import Settings, read_settings
@@ -31,6 +32,9 @@ from store.ledger import erasure, ledger
 from store.ledger.ledger import seal_all
 from store.sealing import coverage, leaves, merkle, states
 from store.sealing.leaves import Entry
+from store.sealing.row_leaves import note_batch, packed, read_payload, unpacked
+from store.sealing.sealed_rows import empty_row, subjects_of
+from store.tables import LedgerLeafRow
 from store.traffic import shard_moves
 
 KEY = "5e" * 32
@@ -119,14 +123,14 @@ def test_what_retention_forgets_and_what_is_forgotten_after_it_still_verifies(en
     ("statement", "table", "named"),
     [
         ("UPDATE label SET digest = 'ab' WHERE source = 'judge' AND correct = 1", "label", "no leaf"),
-        ("UPDATE label SET grader = 'judge@3' WHERE grader IS NOT NULL", "label", "grader"),
-        ("UPDATE label SET received_at = labelled_at", "label", "received_at"),
+        ("UPDATE label SET grader = 'judge@3' WHERE grader IS NOT NULL", "label", ALTERED),
+        ("UPDATE label SET received_at = labelled_at", "label", ALTERED),
         ("DELETE FROM label", "label", "not in its table"),
-        ("UPDATE decision SET served_tier = 1 - served_tier", "decision", "served_tier"),
-        ("UPDATE decision SET spec_version = 1", "decision", "spec_version"),
-        ("UPDATE decision SET received_at = occurred_at", "decision", "received_at"),
-        ("UPDATE attempt SET gflops = gflops / 2", "decision", "gflops"),
-        ("DELETE FROM attempt WHERE tier = 1 AND role = 'exploration'", "decision", "number of attempts"),
+        ("UPDATE decision SET served_tier = 1 - served_tier", "decision", ALTERED),
+        ("UPDATE decision SET spec_version = 1", "decision", ALTERED),
+        ("UPDATE decision SET received_at = occurred_at", "decision", ALTERED),
+        ("UPDATE attempt SET gflops = gflops / 2", "decision", ALTERED),
+        ("DELETE FROM attempt WHERE tier = 1 AND role = 'exploration'", "decision", ALTERED),
         ("UPDATE bundle SET status = 'certified'", "bundle", "status"),
         ("UPDATE bundle SET document = '{}'", "bundle", "document"),
         ("UPDATE certification SET n = n + 1", "certification", "n is not"),
@@ -181,9 +185,9 @@ def test_labels_that_were_swapped_between_two_decisions_are_found(deployed: Depl
 @pytest.mark.parametrize(
     ("kind", "statement", "named"),
     [
-        ("decision", "UPDATE attempt SET p_t = 0.123", "another attempts"),
-        ("decision", "UPDATE decision SET slice = 'art'", "another slice"),
-        ("label", "UPDATE label SET correct = 1 - correct", "another correct"),
+        ("decision", "UPDATE attempt SET p_t = 0.123", "states it anew"),
+        ("decision", "UPDATE decision SET slice = 'art'", "states it anew"),
+        ("label", "UPDATE label SET correct = 1 - correct", "states it anew"),
         ("certification", "UPDATE certification SET n = n + 1000", "another n"),
         ("promotion", "UPDATE promotion SET outcome = 'refused'", "another outcome"),
         ("cascade_version", "UPDATE cascade_version SET spec = '{}'", "another spec"),
@@ -243,7 +247,8 @@ def test_an_erasure_that_was_none_is_found(deployed: Deployed, kind: str) -> Non
 
 def test_an_erasure_of_another_decision_empties_no_leaf_of_this_one(deployed: Deployed) -> None:
     def forge(session: Session) -> None:
-        named = {leaf.subject for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "decision"}
+        open_leaves = [leaf.id for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "decision"]
+        named = set(subjects_of(session, open_leaves))
         emptied = erasure.empty_leaves(session, [min(named)])
         said = json.dumps({"decision": max(named), "leaves": emptied})
         ledger.append_leaf(session, NAME, "erasure", max(named), said, now=START)
@@ -257,7 +262,7 @@ def test_an_erasure_of_another_decision_empties_no_leaf_of_this_one(deployed: De
 def test_true_in_a_document_is_no_1(deployed: Deployed) -> None:
     to_json = "" if deployed.engine.dialect.name == "sqlite" else "::json"
     found = deployed.after(f"UPDATE attempt SET gates = replace(CAST(gates AS text), 'true', '1'){to_json}")
-    assert any("gates" in problem.what for problem in found.problems)
+    assert any(problem.table == "decision" and problem.what == ALTERED for problem in found.problems)
 
 
 def test_values_and_tables_that_no_driver_reads_hide_nothing_else(deployed: Deployed) -> None:
@@ -291,7 +296,8 @@ def test_values_and_tables_that_no_driver_reads_hide_nothing_else(deployed: Depl
         ("UPDATE ledger_leaf SET cascade = 'other' WHERE kind = 'decision'", "altered"),
         ("UPDATE ledger_leaf SET revision = revision + 1 WHERE kind = 'alert'", "altered"),
         ("UPDATE ledger_leaf SET version = 1", "altered"),
-        ("UPDATE ledger_leaf SET version = 3", "version"),
+        ("UPDATE ledger_leaf SET version = 4", "version"),
+        ("UPDATE ledger_leaf SET rows = (SELECT max(rows) FROM ledger_leaf) WHERE kind = 'alert'", "rows stand beside"),
         ("UPDATE ledger_leaf SET payload = '{}' WHERE batch IS NULL", "altered"),
         ("UPDATE ledger_leaf SET salt = 'zz'", "altered"),
     ],
@@ -303,15 +309,64 @@ def test_a_changed_leaf_is_found(deployed: Deployed, statement: str, named: str)
 
 def test_a_leaf_that_was_emptied_without_an_erasure_is_found(deployed: Deployed) -> None:
     with reading(deployed.engine) as session:
-        leaf = next(leaf for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "decision")
+        leaf = next(leaf for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "alert")
     content = merkle.content_hash(bytes.fromhex(leaf.salt or ""), (leaf.payload or "").encode()).hex()
     emptied = deployed.after(
         f"UPDATE ledger_leaf SET salt = NULL, payload = NULL, content = '{content}' WHERE subject = '{leaf.subject}'",
-        "UPDATE attempt SET p_t = 0.999",
+        "UPDATE alert SET cause = 'none'",
     )
     found = {(problem.check, problem.what) for problem in emptied.problems}
     assert ("leaves", "it is empty, and no erasure names it") in found
     assert ("rows", "its newest leaf is empty") in found
+
+
+def test_a_row_whose_salt_was_taken_without_an_erasure_is_found(deployed: Deployed) -> None:
+    def forge(session: Session) -> None:
+        leaf = next(leaf.id for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "decision")
+        assert empty_row(session, next(subjects_of(session, [leaf]))) is not None
+
+    found = {(problem.check, problem.what) for problem in deployed.after(forge).problems}
+    assert found == {
+        ("leaves", "it is empty, and no erasure names it"),
+        ("rows", "its leaves were emptied, and it was not erased"),
+        ("rows", "its newest leaf is empty"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (lambda rows, sealed: rows[:48] + rows, "the rows beside it cannot be read"),
+        (lambda rows, sealed: b"", "the rows beside it cannot be read"),
+        (lambda rows, sealed: None, "the rows beside it cannot be read"),
+        (lambda rows, sealed: bytes(range(16)) + rows[16:], ALTERED),
+        (lambda rows, sealed: rows[:16] + bytes(32) + rows[48:], "its root is not over its rows of decision"),
+        (lambda rows, sealed: packed(sealed[1:]), "the rows beside it cannot be read"),
+        (lambda rows, sealed: packed(tuple(reversed(sealed))), "its root is not over its rows of decision"),
+        (lambda rows, sealed: packed((replace(sealed[0], subject=NAME), *sealed[1:])), "its root is not over its rows"),
+    ],
+)
+def test_what_stands_beside_a_leaf_of_rows_is_under_its_root(
+    deployed: Deployed, changed: Callable[[bytes, Any], bytes | None], named: str
+) -> None:
+    def forge(session: Session) -> None:
+        query = select(LedgerLeafRow).where(LedgerLeafRow.kind == "decision", LedgerLeafRow.version == 3)
+        leaf = next(leaf for leaf in session.scalars(query) if read_payload(leaf.payload).rows > 1)
+        leaf.rows = changed(bytes(leaf.rows or b""), unpacked(leaf.rows, read_payload(leaf.payload).rows))
+
+    found = deployed.after(forge).problems
+    assert any(named in problem.what for problem in found), found
+
+
+def test_a_row_that_is_in_the_leaves_of_two_batches_is_found(deployed: Deployed) -> None:
+    def forge(session: Session) -> None:
+        cover = coverage.of_kind("label")
+        assert cover is not None
+        rows = session.execute(select(cover.table)).mappings().all()
+        note_batch(session, cover, rows[:2], {})
+
+    (problem,) = deployed.after(forge).problems
+    assert (problem.table, problem.what) == ("label", "2 rows are in the leaves of two batches")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from store.engine import reading, transaction
 from store.errors import CascadeUnknown
 from store.jobs import job_runs
 from store.ledger import ledger
+from store.sealing.sealed_rows import sealed_row
 from store.shards.shards import read_rows, write_shard
 from store.traffic import decisions, labels, vectors
 from store.traffic.decisions import add_decisions
@@ -348,13 +349,14 @@ def test_an_erased_decision_leaves_its_figures_and_nothing_personal(
     with reading(engine) as session:
         kept = decisions.decision(session, target.id)
         places = vectors.vector_rows(session, "trivia", 0, [target.id, neighbour.id])
-        leaves = ledger.leaves_of(session, str(target.id))
+        leaves, row = ledger.leaves_of(session, str(target.id)), sealed_row(session, str(target.id))
     assert kept.external_id is None and kept.prompt_hash is None
     assert kept.attempts[0].signals == target.attempts[0].signals
     assert set(places) == {neighbour.id}
     assert not Path(shard.url).exists()
     np.testing.assert_array_equal(read_rows(places[neighbour.id].url, [0, 1]), [[0] * 4, [1] * 4])
-    assert [leaf.payload is None for leaf in leaves if leaf.kind == "decision"] == [True, False]
+    assert [leaf.version for leaf in leaves if leaf.kind == "decision"] == [3, 2]
+    assert row is not None and row.salt is None
     run("erase", "no-id", code=2)
     run("erase", "q0", "--cascade", "trivia", "--yes", code=2)
 

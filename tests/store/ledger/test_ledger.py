@@ -15,6 +15,7 @@ from store.errors import StoreError
 from store.jobs import job_runs
 from store.ledger import ledger
 from store.sealing import changes, coverage, leaves, merkle, states
+from store.sealing.sealed_rows import sealed_row
 from store.tables import AlarmStateRow, AlertRow, AttemptRow, Base
 from store.tokens import TokenRole, create_token, find_token, note_use
 from store.traffic.decisions import add_decisions
@@ -34,8 +35,15 @@ def test_each_row_has_its_leaf_and_the_leaf_its_salt(session: Session, cast: Any
     kinds = {leaf.kind: leaf for leaf in ledger.unsealed(session)}
     assert set(kinds) == {"upgrade", "cascade", "cascade_version", "fingerprint", "decision", "label"}
     (label,) = labels_of(session, sent.id)
-    assert kinds["label"].subject.startswith(f"{sent.id}/{label.tier}/gold/")
-    assert str(label.id) in str(kinds["label"].payload)
+    first, last = kinds["label"].subject.split("..")
+    assert first == last and first.startswith(f"{sent.id}/{label.tier}/gold/")
+    row = sealed_row(session, first)
+    assert row is not None and row.leaf == kinds["label"].id
+    said = row.text or ""
+    assert str(label.id) in said
+    content = hashlib.sha256(bytes.fromhex(row.salt or "") + said.encode()).digest()
+    under = hashlib.sha256(b"knowgate.row.v1\n" + first.encode() + b"\n" + content)
+    assert (row.content, row.hash) == (content.hex(), under.hexdigest())
     for leaf in kinds.values():
         assert leaf.salt is not None
         assert leaf.payload is not None
@@ -103,7 +111,9 @@ def test_equal_payloads_have_different_hashes(session: Session, cast: Any) -> No
 
 def test_sealed_batches_chain(session: Session, cast: Any) -> None:
     add_decisions(session, [cast.escalated(index) for index in range(2)], received_at=cast.at(5))
-    assert len(ledger.unsealed(session)) == 5  # with those of the upgrade, the cascade and its version
+    for index in range(2):
+        ledger.append_leaf(session, "geo", "note", str(index), "{}", now=cast.at(5))
+    assert len(ledger.unsealed(session)) == 6  # with those of the upgrade, the cascade and its version
     first = ledger.seal(session, now=cast.at(6), limit=3)
     second = ledger.seal(session, now=cast.at(7), limit=3)
     assert ledger.seal(session, now=cast.at(8)) is None
@@ -111,7 +121,7 @@ def test_sealed_batches_chain(session: Session, cast: Any) -> None:
     assert second is not None
     assert ledger.batches(session) == (first, second)
     assert (first.number, first.leaves, first.previous) == (1, 3, merkle.GENESIS)
-    assert (second.number, second.leaves, second.previous) == (2, 2, first.hash)
+    assert (second.number, second.leaves, second.previous) == (2, 3, first.hash)
     for batch in (first, second):
         assert root_of(session, batch.number) == batch.root
         chained = merkle.chain_hash(batch.number, batch.previous, batch.root, batch.leaves, batch.sealed_at)
@@ -133,7 +143,8 @@ def test_a_leaf_is_proven_to_lie_under_its_root(session: Session, cast: Any) -> 
 
 def test_sealing_in_parallel_puts_each_leaf_in_one_batch_of_one_chain(geo: Engine, cast: Any) -> None:
     with transaction(geo) as session:
-        add_decisions(session, [cast.escalated(index) for index in range(57)], received_at=cast.at(60))
+        for index in range(57):
+            ledger.append_leaf(session, "geo", "note", str(index), "{}", now=cast.at(60))
         assert len(ledger.unsealed(session)) == 60
     barrier = Barrier(3)
 
