@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from sqlalchemy import JSON, Select, inspect
@@ -34,11 +35,12 @@ def row_of(model: type[Base], *records: Any, **given: Any) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for record in reversed(records):
         if record is not None:
-            said |= {name: getattr(record, name) for name in _names(record.__class__)}
+            names, values = _values(record.__class__)
+            said.update(zip(names, values(record), strict=True))
     if (window := said.pop("window", None)) is not None:
         said |= {"window_start": window.start, "window_end": window.end}
     said |= given
-    if strange := given.keys() - {key for key, *_ in _columns(model)}:
+    if strange := given.keys() - _keys(model):
         raise StoreError(f"a {model.__tablename__} has no column {', '.join(sorted(strange))}; leave it out")
     row = {}
     for key, name, nullable, json in _columns(model):
@@ -69,8 +71,17 @@ def _stored(value: Any, json: bool) -> Any:
 
 
 @cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+def _values(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The fields of a record, and what takes their values from one."""
+    names = tuple(field.name for field in fields(kind))
+    if len(names) < 2:  # of one name `attrgetter` gives the value itself
+        return names, lambda record: tuple(getattr(record, name) for name in names)
+    return names, attrgetter(*names)
+
+
+@cache
+def _keys(model: type[Base]) -> frozenset[str]:
+    return frozenset(key for key, *_ in _columns(model))
 
 
 @cache

@@ -8,7 +8,7 @@ its row.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Vectors:
     """The hidden states of a batch, by tensor name."""
 
     tensors: Mapping[str, Float16Array]
+    _finite_rows: dict[int, npt.NDArray[np.bool_]] = field(default_factory=dict)  # by the tensor's id
 
     def row(self, attempt: Attempt) -> Float16Array | None:
         """The attempt's hidden state [d]; None where it says that it has none, or where what was
@@ -51,7 +52,13 @@ class Vectors:
         if not 0 <= attempt.vector < len(tensor):
             raise RecordInvalid(field, attempt.vector, f"a row from 0 to {len(tensor) - 1} is expected")
         values: Float16Array = tensor[attempt.vector]
-        return values if np.isfinite(values).all() else None
+        return values if self._finite(tensor)[attempt.vector] else None
+
+    def _finite(self, tensor: Float16Array) -> npt.NDArray[np.bool_]:
+        """Which of a tensor's rows are finite [n]; looked at once."""
+        if id(tensor) not in self._finite_rows:
+            self._finite_rows[id(tensor)] = np.atleast_1d(np.isfinite(tensor).all(axis=1))
+        return self._finite_rows[id(tensor)]
 
     def check(self, decision: Decision) -> None:
         """Raises RecordInvalid where an attempt's vector cannot be stored."""

@@ -9,13 +9,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from knowgate._records.records import Attempt, Decision, Fingerprint, GateOutcome, Reason, Signals, Verdict
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
 from store.rows import record_of, row_of
 from store.tables import AttemptRow, DecisionRow
+
+T = TypeVar("T", Attempt, Decision)
 
 
 def as_stored(decision: Decision, spec: CascadeSpec) -> Decision:
@@ -24,7 +27,7 @@ def as_stored(decision: Decision, spec: CascadeSpec) -> Decision:
     """
     keeps_answers = spec.privacy is not Privacy.NEVER
     attempts = tuple(
-        replace(
+        _changed(
             attempt,
             cost_usd=_cost(attempt, spec.tiers[attempt.tier], decision.occurred_at),
             answer=attempt.answer if keeps_answers else None,
@@ -32,12 +35,21 @@ def as_stored(decision: Decision, spec: CascadeSpec) -> Decision:
         )
         for attempt in sorted(decision.attempts, key=lambda attempt: attempt.tier)
     )
-    return replace(
+    return _changed(
         decision,
         attempts=attempts,
         prompt=decision.prompt if spec.privacy is Privacy.FULL else None,
         prompt_hash=decision.prompt_hash if keeps_answers else None,
     )
+
+
+def _changed(record: T, **values: Any) -> T:
+    """The record with these values; itself where it has them, for making one anew checks it
+    anew.
+    """
+    if all(getattr(record, name) is value or getattr(record, name) == value for name, value in values.items()):
+        return record
+    return replace(record, **values)
 
 
 def decision_row(decision: Decision, *, version: int, received_at: datetime) -> dict[str, Any]:
@@ -62,6 +74,7 @@ def attempt_row(decision: Decision, attempt: Attempt, spec: CascadeSpec) -> dict
     )
 
 
+@lru_cache(maxsize=4096)
 def fingerprint_id(fingerprint: Fingerprint) -> str:
     """Hex SHA-256 of the canonical JSON."""
     return hashlib.sha256(codec.canonical(fingerprint)).hexdigest()

@@ -9,6 +9,7 @@ stored is named and the others are stored.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import cache
 from heapq import merge
 from typing import Any
 from uuid import UUID
@@ -320,10 +321,15 @@ def _named_values(item: Decision) -> Iterator[tuple[str, str | float | None]]:
 
 
 def _values(path: str, record: Any) -> Iterator[tuple[str, str | float | None]]:
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, (str, int)):
-            yield path + field.name, value
+    for name, named in _named_fields(record.__class__, path):
+        value = getattr(record, name)
+        if value is not None and isinstance(value, (str, int)):
+            yield named, value
+
+
+@cache
+def _named_fields(kind: type[Any], path: str) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, path + field.name) for field in fields(kind))
 
 
 def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> dict[UUID, list[dict[str, Any]]]:
