@@ -14,7 +14,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from knowgate._records.records import LabelSource, Reason
-from store.days.day_columns import KEY, LABELS
+from store.days.day_columns import ID, KEY, LABELS
 from store.days.day_files import DayFile
 from store.errors import ShardRefused
 from store.shards import shard_storage
@@ -62,8 +62,8 @@ def labelled_rows(
     as_of: datetime,
     trusted: Collection[LabelSource],
 ) -> pa.Table:
-    """The attempts of decisions in [low, high) that had been received by `as_of`, with these
-    columns of `store.traffic.examples.Examples`, in the order of the files.
+    """The attempts of decisions in [low, high) that had been received by `as_of`, in the order of
+    the files, with these columns of `store.traffic.example_columns.Examples`, `ids` among them.
     """
     others = [source for source in LabelSource if source not in trusted]
     columns = [f"{_expression(name)} AS {name}" for name in names]
@@ -76,7 +76,8 @@ def labelled_rows(
     given = {"low": low.bytes, "high": high.bytes, "as_of": as_of}
     with opened(files) as connection:
         table: pa.Table = connection.sql(query, params=given).to_arrow_table()
-    return table
+    at = table.column_names.index("ids")
+    return table.set_column(at, "ids", table.column(at).cast(ID))  # DuckDB's bytes are of any length
 
 
 def newest_named(files: Sequence[DayFile], external_id: str) -> UUID | None:

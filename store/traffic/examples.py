@@ -10,26 +10,33 @@ Told which sources are trusted, the join takes `correct` from those alone and pu
 the others beside it as `forecast`: a grader's verdict then stands also where a gold label does, or
 it could not be corrected by it.
 
+Days that lie in files are read from those, where they say all (`store.days.day_files`); the rows
+are the same.
+
 Who reads names the columns: what nobody named is neither joined nor read, and is left out.
 
 Requests that no certificate covers are not among them (`store.traffic.uncertified`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import pyarrow as pa
 from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, type_coerce
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource, Window
 from store import dialects, partitions
 from store.column_reader import read_columns
+from store.days.day_files import parts_of
 from store.releases.cascades import declared_label_coins, declared_p_t_kinds
 from store.statements import newest_first
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 from store.traffic.example_columns import COLUMNS, Examples, example_schema, examples_of
+from store.traffic.filed_columns import filed_columns, patched_columns
 from store.traffic.uncertified import CERTIFIABLE
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
@@ -58,25 +65,39 @@ def labelled(
     Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator.
     """
     schema = example_schema(columns)
-    statement = _query(schema.names, cascade, window, as_of, trusted)
-    batches = read_columns(session, statement, schema, many=_many(session, cascade, window))
+    batches = _batches(session, cascade, window, schema, as_of, trusted)
     kinds = declared_p_t_kinds(session, cascade) if "p_t_kind" in columns else {}
     coins = declared_label_coins(session, cascade) if "label_coin" in columns else {}
     return examples_of(batches, columns, kinds=kinds, coins=coins)
 
 
-def _many(session: Session, cascade: str, window: Window) -> bool:
-    """Whether the window holds more than some thousand decisions."""
+def _batches(
+    session: Session, cascade: str, window: Window, schema: pa.Schema, as_of: datetime, trusted: Collection[LabelSource]
+) -> Iterator[pa.RecordBatch]:
+    """The rows in their order, from the files of days where those say all, else from the tables."""
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    for part in parts_of(session, cascade, low, high):
+        here: Iterator[pa.RecordBatch] = iter(())
+        if part.tables:
+            statement = _query(schema.names, cascade, (part.low, part.high), as_of, trusted)
+            here = read_columns(session, statement, schema, many=_many(session, cascade, part.low, part.high))
+        if part.files:
+            filed = filed_columns(session, part, schema, as_of=as_of, trusted=trusted)
+            here = iter([patched_columns(session, cascade, part, filed, here) if part.tables else filed])
+        yield from here
+
+
+def _many(session: Session, cascade: str, low: UUID, high: UUID) -> bool:
+    """Whether the range holds more than some thousand decisions."""
     within = (_DECISION.c.cascade == cascade, _DECISION.c.id >= low, _DECISION.c.id < high)
     return session.scalar(select(_DECISION.c.id).where(*within).offset(_FEW).limit(1)) is not None
 
 
 def _query(
-    names: Collection[str], cascade: str, window: Window, as_of: datetime, trusted: Collection[LabelSource]
+    names: Collection[str], cascade: str, ids: tuple[UUID, UUID], as_of: datetime, trusted: Collection[LabelSource]
 ) -> Select[Any]:
     """The statement that reads these columns, in their order."""
-    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    low, high = ids
     others = [source for source in LabelSource if source not in trusted]
     in_force = _labels_in_force(low, high, as_of, trusted) if set(names) & set(_LABELLED) else None
     foreseen = _labels_in_force(low, high, as_of, others) if others and set(names) & set(_FORECAST) else None
