@@ -35,6 +35,7 @@ from knowgate import (
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
 from services.audit.heads import Head, head_of
+from services.days.writing import write_day
 from services.promotion import generations, ring_answers, rollout
 from services.promotion.rollout_state import Why
 from services.settings import Settings
@@ -88,6 +89,8 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
     with transaction(engine) as session:
         erasure.erase_decision(session, sent[0].id, now=made.at(5))
         erasure.erase_decision(session, sent[1].id, now=made.at(5))
+    _written(made)
+    with transaction(engine) as session:
         fill_the_rest(session)
     _seal(made, 6)
     with transaction(engine) as session:
@@ -101,6 +104,13 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
         alerts.open_alert(session, record)
     with reading(engine) as session:
         return head_of(ledger.batch_hashes(session), settings.signing_key)
+
+
+def _written(made: Deployment) -> None:
+    """Two ranges of decisions in files of their own."""
+    for first in (0, 20):
+        part = Window(start=made.at(first / 60), end=made.at((first + 20) / 60))
+        write_day(made.engine, NAME, part, made.settings.shards_url, now=made.at(5))
 
 
 def _spec() -> CascadeSpec:
