@@ -13,6 +13,7 @@ h11 is named: httptools, which uvicorn takes where it is installed, knows no bou
 import asyncio
 import itertools
 import resource
+from collections.abc import Iterable
 from typing import Any
 
 import h11
@@ -64,6 +65,7 @@ class BoundedProtocol(H11Protocol):
     head_s = 10.0  # from the connection, or from the answer before, to the whole head
     stalled_s = 60.0  # for a client that does not read its answer
     most_connections = MOST_CONNECTIONS
+    most_of_address = MOST_CONNECTIONS
 
     waiting_since: int | None = None  # a number that grows; None = it is being answered
     _patience: asyncio.TimerHandle | None = None
@@ -76,7 +78,9 @@ class BoundedProtocol(H11Protocol):
         self._lingering = _Lingering(transport, self)
         super().connection_made(self._lingering)  # type: ignore[arg-type]
         if len(self.connections) > self.most_connections:
-            _longest_waiting(self).abort()
+            _longest_waiting(self.connections, self).abort()
+        elif len(theirs := _of_address(self)) > self.most_of_address:
+            _longest_waiting(theirs, self).abort()
         if not transport.is_closing():
             self._watch()
 
@@ -151,18 +155,29 @@ class BoundedProtocol(H11Protocol):
             self._patience = None
 
 
-def _longest_waiting(newcomer: BoundedProtocol) -> BoundedProtocol:
+def _of_address(newcomer: BoundedProtocol) -> list[Any]:
+    """The connections of the address that a newcomer comes from."""
+    address = newcomer.client and newcomer.client[0]
+    among = [one for one in newcomer.connections if isinstance(one, BoundedProtocol)]
+    return [one for one in among if one.client and one.client[0] == address]
+
+
+def _longest_waiting(among: Iterable[Any], newcomer: BoundedProtocol) -> BoundedProtocol:
     """Whom a newcomer takes the place of; itself where every other connection is being answered."""
     waiting = [
-        (one.waiting_since, one)
-        for one in newcomer.connections
-        if isinstance(one, BoundedProtocol) and one.waiting_since is not None
+        (one.waiting_since, one) for one in among if isinstance(one, BoundedProtocol) and one.waiting_since is not None
     ]
     return min(waiting)[1] if waiting else newcomer
 
 
-def server_config(app: Any, *, protocol: type[BoundedProtocol] = BoundedProtocol) -> uvicorn.Config:
-    """What the API and the gateway serve with. `protocol`: one of other bounds, for tests."""
+def server_config(
+    app: Any, *, protocol: type[BoundedProtocol] = BoundedProtocol, address_connections: int | None = None
+) -> uvicorn.Config:
+    """What the API and the gateway serve with; `address_connections`: how many of one address.
+    `protocol`: one of other bounds, for tests.
+    """
+    if address_connections is not None:
+        protocol = type("BoundedProtocol", (protocol,), {"most_of_address": address_connections})
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY and files // 2 < protocol.most_connections:
         protocol = type("BoundedProtocol", (protocol,), {"most_connections": files // 2})

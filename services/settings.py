@@ -11,8 +11,10 @@ import base64
 import getpass
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from knowgate._wire.networks import is_network
+from knowgate._wire.networks import PRIVATE, is_network
 from knowgate._wire.shown import shown_url
 from services.durations import A_DURATION, parse_duration
 from services.errors import SettingInvalid
@@ -49,6 +51,52 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_safe(url: str) -> bool:
+    """Whether what goes to an http(s) address is read by nobody on the way."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleRule:
+    """Whom an identity provider says this of has a role, for all cascades or for some."""
+
+    claim: str
+    value: str  # '*' = any
+    role: Literal["read", "operator", "admin"]
+    cascades: tuple[str, ...] | None  # None = all
+
+    def fits(self, claims: Mapping[str, Any]) -> bool:
+        """Whether the claim is this value, or holds it where it is a list."""
+        said = claims.get(self.claim)
+        values = said if isinstance(said, list) else [said]
+        return any(value is not None and self.value in ("*", str(value)) for value in values)
+
+
+_RULE = re.compile(r"([^=,\s]+)=([^,]+):(read|operator|admin)(?:@([a-z0-9_+-]+))?")
+
+
+def _role_rules(value: str) -> tuple[RoleRule, ...]:
+    found = [_RULE.fullmatch(part.strip()) for part in value.split(",")]
+    if None in found:
+        raise ValueError
+    return tuple(
+        RoleRule(claim=one[1], value=one[2], role=one[3], cascades=tuple(one[4].split("+")) if one[4] else None)  # type: ignore[arg-type]
+        for one in found
+        if one is not None
+    )
+
+
+def _issuer(value: str, info: ValidationInfo) -> str:
+    if not is_safe(value):
+        raise PydanticCustomError(_OTHER, "an https address is expected, but on this machine")
+    wanted = ("public_url", "oidc_client_id", "oidc_roles")
+    missing = [PREFIX + name.upper() for name in wanted if not info.data.get(name)]
+    if missing:
+        raise PydanticCustomError(_OTHER, "it is set together with {missing}", {"missing": " and ".join(missing)})
+    return value
 
 
 def _in_data_dir(value: str, info: ValidationInfo) -> str:
@@ -169,10 +217,24 @@ class Settings(BaseSettings):
         Auth, AfterValidator(_auth_there), Field(title="on, or off where KNOWGATE_HOST is a loopback address")
     ] = Auth.ON
     sign_in_lifetime: _Duration = timedelta(hours=12)
+    oidc_client_id: Annotated[str | None, Field(min_length=1, title="a name")] = None
+    oidc_client_secret: _Bearer = None
+    oidc_scopes: Annotated[str, Field(title="names with spaces between")] = "openid profile email"
+    oidc_roles: Annotated[
+        tuple[RoleRule, ...],
+        BeforeValidator(_role_rules),
+        Field(title="CLAIM=VALUE:ROLE or CLAIM=VALUE:ROLE@CASCADE+CASCADE, with commas between,"),
+    ] = ()
     max_body_bytes: Annotated[int, _whole(1024, 1 << 30)] = 1 << 26
+    token_rate: Annotated[int, _whole(1, 1_000_000)] = 1000
+    refusal_rate: Annotated[int, _whole(1, 1_000_000)] = 10
+    address_connections: Annotated[int, _whole(1, 1_000_000)] = 1000
     public_url: Annotated[
         str | None, AfterValidator(_url("http://", "https://")), Field(title="an http(s) address")
     ] = None  # messages carry no links
+    oidc_issuer: Annotated[str | None, AfterValidator(_issuer), Field(title="an https address")] = (
+        None  # people sign in with tokens alone
+    )
     assignment_lease: _Duration = timedelta(hours=24)
     job_lease: _Duration = timedelta(minutes=2)
     job_limit: _Duration = timedelta(hours=12)
@@ -199,6 +261,7 @@ class Settings(BaseSettings):
         BeforeValidator(_networks),
         Field(title="networks with commas between, such as 169.254.7.0/24"),
     ] = ()
+    private_addresses: Annotated[Literal["on", "off"], Field(title="on or off")] = "on"
     ping_url: Annotated[
         str | None,
         _SHOWN_TO_NOBODY,
@@ -215,6 +278,11 @@ class Settings(BaseSettings):
     ray_workers: Annotated[int, _whole(1, 10_000)] = 1
     ray_cpus_per_worker: _Amount = 1
     ray_gpus_per_worker: _Amount = 0
+
+    @property
+    def outgoing_networks(self) -> tuple[str, ...]:
+        """Where what is asked from here may lie, of what is refused otherwise."""
+        return self.webhook_networks + (PRIVATE if self.private_addresses == "on" else ())
 
     @classmethod
     def settings_customise_sources(

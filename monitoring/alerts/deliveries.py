@@ -28,8 +28,9 @@ from standardwebhooks import Webhook
 
 from knowgate._records.receivers import ReceiverKind
 from knowgate._shipping.client import JSON_MEDIA_TYPE
+from knowgate._wire.networks import PRIVATE
 from knowgate._wire.shown import shown_url
-from knowgate.backends.checked import CheckedTransport
+from knowgate.backends.checked import checked_async_client
 from knowgate.errors import RecordInvalid
 from monitoring.alerts.addressees import Addressee, addressee
 from monitoring.alerts.alertmanager import Alertmanager
@@ -55,7 +56,7 @@ class Sending:
 
     owner: str  # names this process in the claims
     secret: bytes | None = None  # signs what webhooks get
-    networks: Sequence[str] = ()  # where receivers may lie, of what is refused otherwise
+    networks: Sequence[str] = PRIVATE  # where receivers may lie, of what is refused otherwise
     variables: Mapping[str, str] | None = None  # that hold addresses; None = the process's
     public_url: str | None = None  # where our pages are
     timeout_s: float = TIMEOUT_S
@@ -100,7 +101,7 @@ def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) ->
 
 def checked_client(networks: Sequence[str], timeout_s: float) -> httpx2.AsyncClient:
     """A client that connects only where receivers may lie."""
-    return httpx2.AsyncClient(timeout=timeout_s, trust_env=False, transport=CheckedTransport(networks, trust_env=False))
+    return checked_async_client(networks, timeout=timeout_s, trust_env=False)
 
 
 def _outgoing(session: Session, delivery: DeliveryRecord) -> Outgoing:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+from knowgate._wire.networks import PRIVATE
 from monitoring.alerts.asking import ask
 from monitoring.alerts.deliveries import TIMEOUT_S, checked_client
 
 
-def ping(url: str, *, networks: Sequence[str] = (), timeout_s: float = TIMEOUT_S) -> None:
+def ping(url: str, *, networks: Sequence[str] = PRIVATE, timeout_s: float = TIMEOUT_S) -> None:
     """Fetch the address. Raises NotReceived unless the answer is 2xx within its time."""
     asyncio.run(_ping(url, networks, timeout_s))
 

@@ -97,7 +97,7 @@ async def _post_head(head: Head, settings: Settings) -> None:
     sends the newest again.
     """
     headers = {"Content-Type": "text/plain; charset=utf-8", "Knowgate-Head": head.name}
-    async with checked_client(settings.webhook_networks, TIMEOUT_S) as client:
+    async with checked_client(settings.outgoing_networks, TIMEOUT_S) as client:
         content = head.note.encode()
         await ask(client, "POST", settings.heads_url, timeout_s=TIMEOUT_S, content=content, headers=headers)
 

@@ -33,7 +33,7 @@ def apply(
     nothing.
     """
     settings = read_settings()
-    spec = read_cascade_file(file, webhook_networks=settings.webhook_networks)
+    spec = read_cascade_file(file, webhook_networks=settings.outgoing_networks)
     with database(settings) as engine, transaction(engine) as session:
         before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
         version = cascades.apply_cascade(session, spec, now=SystemClock().now())

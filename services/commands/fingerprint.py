@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import httpx2
 import typer
 
+from knowgate.backends.checked import checked_client
 from knowgate.backends.factory import key_of
 from services.commands.printing import print_record
 from services.endpoints.asked import Endpoint
@@ -40,7 +40,7 @@ def fingerprint(
     template = None if chat_template is None else _text_of(chat_template)
     said = Said(layer=layer, revision=revision, dtype=dtype, template=template)
     key = key_of(key_variable, "the endpoint")
-    with httpx2.Client() as client:
+    with checked_client() as client:
         account = account_of(served(Endpoint(url=url, client=client, key=key), model), said)
     for line in in_words(account):
         typer.echo(line, err=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import httpx2
 import typer
 
+from knowgate.backends.checked import checked_client
 from knowgate.backends.factory import key_of
 from services.commands.options import require_folder
 from services.endpoints.asked import Endpoint
@@ -68,7 +68,7 @@ def init(
     keys = _each("--key-variable", key_variable)
     if len(endpoint) == 1 and models[0] == models[1]:
         raise InputInvalid("one endpoint is given: name its two models, --model SMALL --model LARGE")
-    with httpx2.Client() as client:
+    with checked_client() as client:
         tiers = [
             _found(
                 Endpoint(url=urls[at], client=client, key=key_of(keys[at] or None, name)),

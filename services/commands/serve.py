@@ -33,7 +33,9 @@ def serve() -> None:
         engine = open_database(settings)
         _greet(settings, engine)
         with tracing("api", wanted=traces_wanted()):
-            uvicorn.Server(server_config(create_app(settings, engine))).run(sockets=[bound])
+            uvicorn.Server(
+                server_config(create_app(settings, engine), address_connections=settings.address_connections)
+            ).run(sockets=[bound])
 
 
 def _greet(settings: Settings, engine: Engine) -> None:

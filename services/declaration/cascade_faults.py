@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from knowgate._records.receivers import Receiver, ReceiverKind
-from knowgate._wire.networks import fault_of_host
+from knowgate._wire.networks import PRIVATE, fault_of_host
 from knowgate._wire.shown import MARK, shown_url
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Targets, TierSpec
 from services import addresses
@@ -95,7 +95,7 @@ def _of_targets(targets: Targets) -> Iterator[Fault]:
         yield "trusted", [source.value for source in targets.trusted], "name every source once"
 
 
-def _of_address(name: str, url: str, instead: str, networks: Sequence[str] = ()) -> Iterator[Fault]:
+def _of_address(name: str, url: str, instead: str, networks: Sequence[str] = PRIVATE) -> Iterator[Fault]:
     """`instead` says what to do where credentials stand in it, which are then not shown."""
     if addresses.holds_credentials(url):
         yield name, "(not shown)", f"user and password have no place in a declaration; {instead}"
@@ -115,7 +115,7 @@ _OF_KIND: dict[type, Callable[[Any], Iterator[Fault]]] = {
 }
 
 
-def further_faults(record: object, webhook_networks: Sequence[str] = ()) -> Iterator[Fault]:
+def further_faults(record: object, webhook_networks: Sequence[str] = PRIVATE) -> Iterator[Fault]:
     """The faults of one record of a cascade; none for kinds that are whole wherever they can be
     made.
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 
 from knowgate._records.receivers import Receiver
 from knowgate._wire import codec
+from knowgate._wire.networks import PRIVATE
 from knowgate._wire.shown import shown_url
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
@@ -33,7 +34,7 @@ T = TypeVar("T")
 SHOWN = 80  # characters of a key or a value that a message shows
 
 
-def read_cascade_file(path: str | Path, *, webhook_networks: Sequence[str] = ()) -> CascadeSpec:
+def read_cascade_file(path: str | Path, *, webhook_networks: Sequence[str] = PRIVATE) -> CascadeSpec:
     """The cascade that the file declares.
 
     Raises CascadeFileInvalid, which holds one line per fault.
@@ -51,7 +52,7 @@ def read_cascade_file(path: str | Path, *, webhook_networks: Sequence[str] = ())
     return parse_cascade(text, name=str(path), webhook_networks=webhook_networks)
 
 
-def parse_cascade(text: str, *, name: str = "cascade.toml", webhook_networks: Sequence[str] = ()) -> CascadeSpec:
+def parse_cascade(text: str, *, name: str = "cascade.toml", webhook_networks: Sequence[str] = PRIVATE) -> CascadeSpec:
     """The cascade that the TOML text declares; `name` is the file's in messages, `webhook_networks`
     the setting.
     """

@@ -44,7 +44,9 @@ def run_gateway(
 ) -> None:
     """Serves until interrupted; calls `serves` once nothing but the server is left to start."""
     with ended_by_signals(), live(settings, url, spec, backends, most_in_flight=most_in_flight) as serving:
-        server = uvicorn.Server(server_config(create_gateway(serving)))
+        server = uvicorn.Server(
+            server_config(create_gateway(serving), address_connections=settings.address_connections)
+        )
         serves()
         server.run(sockets=[bound])
 

@@ -23,6 +23,7 @@ from fastapi.security import HTTPBearer
 from services.http.access import LOOKERS, Access, InAccess
 from services.http.context import Context, InContext
 from services.http.errors import ApiError
+from services.http.rates import too_often
 from services.settings import Auth, is_loopback, operator
 from store.tokens import TokenRecord, TokenRole
 
@@ -56,7 +57,7 @@ def page_access(request: Request, context: InContext) -> Access | None:
         access = _of_this_machine(request, context)
     else:
         shown = bearer_of(request)
-        found = signed_in(request, context) if shown is None else _of_token(_good(context, shown))
+        found = signed_in(request, context) if shown is None else _of_token(_good(request, context, shown))
         if found is None or found.role not in LOOKERS:
             return None
         access = found
@@ -70,9 +71,9 @@ def signed_in(request: Request, context: Context) -> Access | None:
     return None if found is None else Access(name=found.name, role=found.role, cascades=found.cascades)
 
 
-def token_of_looker(context: Context, plaintext: str) -> TokenRecord | None:
-    """A good token of a role that pages open to; else None."""
-    token = _good(context, plaintext)
+def token_of_looker(request: Request, context: Context, plaintext: str) -> TokenRecord | None:
+    """A good token of a role that pages open to; else None. Raises 429."""
+    token = _good(request, context, plaintext)
     return token if token is not None and token.role in LOOKERS else None
 
 
@@ -145,13 +146,30 @@ def _asking(request: Request, context: Context, roles: tuple[TokenRole, ...]) ->
     plaintext = bearer_of(request)
     if not plaintext:
         raise _unauthorized("missing", f"send 'Authorization: Bearer kg_…' of a token with role {roles[0]}")
-    token = context.tokens.token(plaintext, context.now())
+    token = _looked_up(request, context, plaintext)
     if token is None:
         raise _unauthorized("not known", _MAKE_ONE)
     ended = token.ended(context.now())
     if ended is not None:
         raise _unauthorized(ended, f"this token opens nothing any more; {_MAKE_ONE}")
+    if not context.token_rates.take(token.id):
+        cure = "send fewer and larger requests, or raise KNOWGATE_TOKEN_RATE"
+        raise too_often("token", f"more than {context.settings.token_rate} requests a second", cure)
     return Access(name=token.name, role=token.role, cascades=token.cascades)
+
+
+def _looked_up(request: Request, context: Context, plaintext: str) -> TokenRecord | None:
+    """The token of this plaintext. Raises 429 for an address that has shown so many wrong ones that
+    another is not even looked up.
+    """
+    address = "" if request.client is None else request.client.host
+    if not context.tokens.knows(plaintext) and not context.refusal_rates.has(address):
+        cure = "wait a second, and show a good token; KNOWGATE_REFUSAL_RATE says how many wrong ones are looked up"
+        raise too_often("authorization", "wrong too often", cure)
+    token = context.tokens.token(plaintext, context.now())
+    if token is None:
+        context.refusal_rates.take(address)
+    return token
 
 
 def _clicking(request: Request, context: Context) -> Access | None:
@@ -160,8 +178,8 @@ def _clicking(request: Request, context: Context) -> Access | None:
     return signed_in(request, context)
 
 
-def _good(context: Context, plaintext: str) -> TokenRecord | None:
-    token = context.tokens.token(plaintext, context.now()) if plaintext else None
+def _good(request: Request, context: Context, plaintext: str) -> TokenRecord | None:
+    token = _looked_up(request, context, plaintext) if plaintext else None
     return None if token is None or token.ended(context.now()) is not None else token
 
 

@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 
 from knowgate._deciding.privacy import SecretKey
 from services.clock import Clock
+from services.http.identity import Identity
 from services.http.metrics import Metrics
+from services.http.rates import Rates
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
 from services.settings import Settings
@@ -26,6 +28,9 @@ class Context:
     metrics: Metrics
     key: SecretKey = field(repr=False)
     sidecars: Sidecars
+    token_rates: Rates  # of good tokens, by their ids
+    refusal_rates: Rates  # of wrong secrets, by the address that shows them
+    identity: Identity | None
 
     def now(self) -> datetime:
         return self.clock.now().astimezone(UTC)

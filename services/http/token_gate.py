@@ -53,6 +53,11 @@ class TokenGate:
         record, _ = self._found(plaintext, find_sign_in)
         return record if isinstance(record, SignInRecord) and not record.ended(now) else None
 
+    def knows(self, plaintext: str) -> bool:
+        """Whether it was looked up a moment ago and is somebody's."""
+        with self._lock:
+            return _digest(plaintext) in self._known
+
     def forget(self, plaintext: str) -> None:
         """Look it up anew at its next use."""
         with self._lock:

@@ -38,7 +38,7 @@ def sending_of(context: JobContext) -> "Sending":
     return Sending(
         owner=context.owner,
         secret=settings.webhook_secret,
-        networks=settings.webhook_networks,
+        networks=settings.outgoing_networks,
         public_url=settings.public_url,
         give_up_after=settings.delivery_age,
     )

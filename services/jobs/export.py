@@ -13,6 +13,7 @@ import httpx2
 from sqlalchemy.orm import Session
 
 from knowgate._wire.shown import masked, shown_url
+from knowgate.backends.checked import checked_client
 from services.jobs.gen_ai_events import logs_of
 from services.jobs.job import JobContext
 from store.batches import batched
@@ -53,7 +54,7 @@ class ExportSweep:
         try:
             with reading(context.engine) as session:
                 for events in batched(evaluations_of(session, int(message.payload)), AT_ONCE):
-                    _send(url, events, context.clock.now())
+                    _send(url, events, context)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as failure:
             error = masked(f"{type(failure).__name__}: {failure}".replace(url, shown_url(url)))
             log.warning("%s did not take the labels and verdicts of batch %s: %s", shown_url(url), message.key, error)
@@ -75,8 +76,9 @@ def note_batches(session: Session, topic: str, *, now: datetime) -> int:
     return sum(add_message(session, topic, f"{number:012d}", str(number), now=now) for number in numbers)
 
 
-def _send(url: str, events: list[Evaluation], now: datetime) -> None:
-    answer = httpx2.post(url, json=logs_of(events, now=now), timeout=TIMEOUT_S, follow_redirects=False)
+def _send(url: str, events: list[Evaluation], context: JobContext) -> None:
+    with checked_client(context.settings.outgoing_networks, timeout=TIMEOUT_S) as client:
+        answer = client.post(url, json=logs_of(events, now=context.clock.now()))
     answer.raise_for_status()
     refused = _refused(answer)
     if refused:

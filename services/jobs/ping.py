@@ -32,7 +32,7 @@ class PingSweep:
             return 0
         from monitoring.alerts.ping import ping
 
-        ping(url, networks=context.settings.webhook_networks)
+        ping(url, networks=context.settings.outgoing_networks)
         self._pinged = rounds
         return 1
 

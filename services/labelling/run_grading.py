@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from knowgate._records.records import LabelSource, Window
 from knowgate._wire.shown import shown_url
+from knowgate.backends.checked import checked_client
 from knowgate.spec import CascadeSpec
 from monitoring.figures.graders import measured_errors
 from services import addresses
@@ -101,7 +102,7 @@ def run_grading(
         spec = cascades.cascade(session, cascade)
         chosen = candidates(session, cascade, window, as_of=now, source=source, tier=tier)
     stored = rejected = untold = right = 0
-    with httpx2.Client(timeout=60.0) as client:
+    with checked_client(settings.outgoing_networks, timeout=60.0) as client:
         grader, gradable = _grader(by, spec, settings, client, chosen)
         if label_propensity is None and gradable:
             label_propensity = 1.0

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from knowgate import CascadeSpec
 from knowgate._bundles import signing
 from knowgate._wire.shown import masked, shown_url
+from knowgate.backends.checked import checked_client
 from knowgate.errors import RecordInvalid
 from services.acts import CascadeState, cascade_state
 from services.audit.head_export import missing_head
@@ -157,7 +158,8 @@ def _mlflow(url: str) -> Iterator[Finding]:
     if not url.startswith("http"):
         return  # a file of ours, or a database that MLflow looks after
     try:
-        httpx2.get(f"{url.rstrip('/')}/health", timeout=5, follow_redirects=True).raise_for_status()
+        with checked_client(timeout=5) as client:
+            client.get(f"{url.rstrip('/')}/health").raise_for_status()
         yield _ok("mlflow", f"{shown_url(url)} answers")
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         cure = "registration waits in the outbox until it answers; nothing else does"

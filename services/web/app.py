@@ -23,15 +23,18 @@ from services.api import (
 )
 from services.api.openapi import install_openapi
 from services.clock import Clock, SystemClock
+from services.errors import InputInvalid
 from services.http.context import Context
 from services.http.digested import DigestedJSON
 from services.http.errors import install_error_handlers
+from services.http.identity import Identity
 from services.http.metrics import Metrics
+from services.http.rates import Rates
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
 from services.operations import routes as operations
 from services.operations import routes_of_service
-from services.pages import routes, routes_acts, routes_cascades, routes_open, routes_reports
+from services.pages import routes, routes_acts, routes_cascades, routes_open, routes_reports, routes_sign_in
 from services.settings import Settings, hash_key
 from services.telemetry import gen_ai, spans
 from services.telemetry.deployment_metrics import DeploymentCollector
@@ -56,6 +59,9 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         tokens=TokenGate(engine),
         metrics=Metrics(DeploymentCollector(engine, ticking.now)),
         key=SecretKey(key),
+        identity=_identity(settings),
+        token_rates=Rates(settings.token_rate),
+        refusal_rates=Rates(settings.refusal_rate),
         sidecars=Sidecars(hash_key=key, clock=ticking.now),
     )
     install_error_handlers(app)
@@ -73,6 +79,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         tokens.router,
         health.router,
         routes_open.router,
+        routes_sign_in.router,
         routes_reports.router,
         routes.router,
         routes_cascades.router,
@@ -114,3 +121,18 @@ async def _counted(request: Request, proceed: Callable[[Request], Awaitable[Resp
         context: Context = request.app.state.context
         context.metrics.count_request(request.method, route, status, time.perf_counter() - started)
         log.debug("%s %s %d", request.method, route, status)
+
+
+def _identity(settings: Settings) -> Identity | None:
+    """The provider that the settings name; None where they name none. Raises InputInvalid where the
+    extra is not installed.
+    """
+    if settings.oidc_issuer is None:
+        return None
+    try:
+        from services.http.oidc import Provider
+    except ImportError as error:
+        raise InputInvalid(
+            f"KNOWGATE_OIDC_ISSUER is set, but {error.name} is not installed: install the extra oidc"
+        ) from None
+    return Provider(settings)

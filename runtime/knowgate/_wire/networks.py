@@ -4,10 +4,11 @@ connected to.
 An address that somebody declares is asked from within: by a scheduler, by a gateway. What is
 refused is what only this machine's network knows and no model or receiver is: link-local addresses
 (the metadata services of clouds among them), multicast, unspecified and reserved ones. Loopback and
-private ones are where models and receivers usually are. Another spelling of an IPv4 address
-(hexadecimal, octal, one number, within IPv6) is refused as such: its only use is to get past such a
-check. A name says nothing; the addresses it stands for are looked at when the connection is made,
-and that connection goes to the address that was looked at.
+private ones are where models and receivers usually are: they are asked unless a deployment says
+otherwise, and then where it names their network. Metadata services are asked never. Another
+spelling of an IPv4 address (hexadecimal, octal, one number, within IPv6) is refused as such: its
+only use is to get past such a check. A name says nothing; the addresses it stands for are looked at
+when the connection is made, and that connection goes to the address that was looked at.
 """
 
 import ipaddress
@@ -20,8 +21,18 @@ from knowgate.errors import KnowgateError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Metadata services that are not link-local: of Alibaba, Azure, Oracle, and Amazon's over IPv6.
-_METADATA = {*map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))}
+# Networks of one's own, which whoever may reach all of them is allowed by this name.
+PRIVATE = (
+    *("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+    *("100.64.0.0/10", "fc00::/7"),  # of providers, and of IPv6
+)
+_PRIVATE = tuple(map(ipaddress.ip_network, PRIVATE))
+# Metadata services: of most clouds; of Amazon's containers; of Alibaba, Azure, Oracle; of Amazon
+# over IPv6.
+_METADATA = {
+    *map(ipaddress.ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16")),
+    *map(ipaddress.ip_address, ("192.0.0.192", "fd00:ec2::254")),
+}
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -32,14 +43,14 @@ class AddressRefused(KnowgateError, OSError):
     """An address that is not asked."""
 
 
-def fault_of_host(host: str, allowed: Sequence[str] = ()) -> str | None:
+def fault_of_host(host: str, allowed: Sequence[str] = PRIVATE) -> str | None:
     """Why a host must not be declared; None for a name, or an address that may. `allowed`: networks
     that may all the same.
 
     >>> fault_of_host("10.0.0.1"), fault_of_host("models.internal"), fault_of_host("localhost")
     (None, None, None)
     >>> fault_of_host("169.254.169.254")
-    '169.254.169.254 is link-local, which is not asked: metadata services of clouds are there'
+    '169.254.169.254 is a metadata service of a cloud, which is not asked'
     """
     plain = unicodedata.normalize("NFKC", host).replace("。", ".").lower()
     address = _address(plain)
@@ -51,7 +62,7 @@ def fault_of_host(host: str, allowed: Sequence[str] = ()) -> str | None:
     return _fault(address, allowed)
 
 
-def reachable(host: str, port: int, allowed: Sequence[str] = ()) -> tuple[str, ...]:
+def reachable(host: str, port: int, allowed: Sequence[str] = PRIVATE) -> tuple[str, ...]:
     """The addresses to connect to in the place of `host`, each looked at. Raises AddressRefused
     where none may be, and OSError where the name is not known.
     """
@@ -97,12 +108,14 @@ def _within(address: Address) -> ipaddress.IPv4Address | None:
 
 
 def _fault(address: Address, allowed: Sequence[str]) -> str | None:
-    if any(address in ipaddress.ip_network(network) for network in allowed) or address.is_loopback:
+    if address in _METADATA:
+        return f"{address} is a metadata service of a cloud, which is not asked"
+    if any(address in ipaddress.ip_network(network) for network in allowed):
         return None
     if address.is_link_local:
         kind = "link-local, which is not asked: metadata services of clouds are there"
-    elif address in _METADATA:
-        kind = "a metadata service of a cloud, which is not asked"
+    elif any(address in network for network in _PRIVATE):
+        kind = "a private address, which is not asked here: allow its network by name"
     elif address.is_unspecified or address in _THIS_NETWORK:
         kind = "no machine's address, which is not asked: name the machine"
     elif address.is_multicast:

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 
 from knowgate._wire.tracing import CARRIED
-from knowgate.backends.checked import CheckedTransport
+from knowgate.backends.checked import checked_async_client
 from knowgate.backends.loop_thread import LoopThread
 from knowgate.backends.opened import Opened
 from knowgate.backends.protocol import CHAT
@@ -161,7 +161,7 @@ def _client_of(url: str) -> httpx2.AsyncClient:
     parts = urlsplit(url)
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or ""):
         return httpx2.AsyncClient(limits=CONNECTIONS)
-    return httpx2.AsyncClient(transport=CheckedTransport(limits=CONNECTIONS))
+    return checked_async_client(limits=CONNECTIONS)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -5,7 +5,7 @@ import pytest
 from knowgate._wire.networks import AddressRefused, fault_of_host, is_network, reachable
 
 REFUSED = {
-    "169.254.169.254": "link-local",
+    "169.254.169.254": "metadata",
     "169.254.0.1": "link-local",
     "fe80::1": "link-local",
     "fe80::1%eth0": "link-local",
@@ -67,7 +67,7 @@ def test_a_name_is_as_good_as_the_addresses_it_stands_for() -> None:
     assert set(reachable("localhost", 80)) <= {"127.0.0.1", "::1"}
     # What a resolver makes of other spellings is looked at too.
     for name in ("0xa9fea9fe", "2852039166", "169.254.43518", "::ffff:169.254.169.254"):
-        with pytest.raises(AddressRefused, match="link-local"):
+        with pytest.raises(AddressRefused, match="metadata service"):
             reachable(name, 80)
 
 
@@ -76,3 +76,17 @@ def test_a_network_that_is_allowed_is_asked() -> None:
     assert reachable("169.254.7.9", 80, ["169.254.7.0/24"]) == ("169.254.7.9",)
     assert fault_of_host("169.254.8.9", ["169.254.7.0/24"]) is not None
     assert is_network("169.254.7.0/24") and not is_network("169.254.7.9/24") and not is_network("all")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.9", "100.64.0.1", "fd12::1"])
+def test_private_addresses_are_asked_unless_they_are_not_allowed(host: str) -> None:
+    assert fault_of_host(host) is None
+    assert "a private address" in str(fault_of_host(host, ()))
+    with pytest.raises(AddressRefused, match="private"):
+        reachable(host, 80, ["192.0.2.0/24"])
+    assert fault_of_host(host, [f"{host}/128" if ":" in host else f"{host}/32"]) is None
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "100.100.100.200", "fd00:ec2::254"])
+def test_a_metadata_service_is_asked_whatever_is_allowed_never(host: str) -> None:
+    assert fault_of_host(host, ["0.0.0.0/0", "::/0"]) is not None

@@ -2,6 +2,7 @@
 elsewhere.
 """
 
+import ast
 import asyncio
 import socket
 import threading
@@ -9,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ pytest.importorskip("httpx2")
 
 import httpx2
 
-from knowgate.backends.checked import FRESH_S, CheckedTransport
+from knowgate.backends.checked import FRESH_S, CheckedTransport, checked_async_client, checked_client
 from knowgate.backends.endpoint import Endpoint
 from knowgate.errors import BackendFailed, Failure
 
@@ -131,3 +134,60 @@ def test_the_address_that_took_a_connection_is_asked_first_from_then_on(
 
     asyncio.run(ask())
     assert answered_at == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_a_client_without_a_loop_looks_too_and_follows_no_redirect(port: int) -> None:
+    with checked_client(timeout=20) as client:
+        assert client.post(f"http://localhost:{port}/v1", json=BODY).status_code == 307
+        for host in ("169.254.1.1", "[fe80::1]", "0.0.0.0"):
+            with pytest.raises(httpx2.ConnectError, match="refused"):
+                client.get(f"http://{host}:{port}/")
+    assert asked == [(f"localhost:{port}", "/v1")]
+
+
+def test_a_name_that_comes_to_stand_for_another_address_is_not_asked_there(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rebinding: the name stands for a good address where it is looked at, and for a private one
+    when anybody looks again.
+    """
+    names, kind, look_up = iter(["127.0.0.2", "127.0.0.1", "127.0.0.1"]), (socket.AF_INET, 1, 6, ""), socket.getaddrinfo
+
+    def rebound(host: Any, *rest: Any, **named: Any) -> Any:
+        known = host != "rebound.example"
+        return look_up(host, *rest, **named) if known else [(*kind, (next(names), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    with checked_client(["127.0.0.2/32"], timeout=20, trust_env=False) as client:
+        with pytest.raises(httpx2.ConnectError) as caught:  # nobody listens there
+            client.post(f"http://rebound.example:{port}/v1", json=BODY)
+        assert "private" not in str(caught.value)
+        with pytest.raises(httpx2.ConnectError, match="private"):
+            client.post(f"http://rebound.example:{port}/v1", json=BODY)
+
+    async def ask() -> None:
+        async with checked_async_client([], timeout=20, trust_env=False) as client:
+            with pytest.raises(httpx2.ConnectError, match="private"):
+                await client.post(f"http://rebound.example:{port}/v1", json=BODY)
+
+    asyncio.run(ask())
+    assert asked == []
+
+
+def test_nobody_makes_a_client_of_http_but_the_checked_ones() -> None:
+    root, made = Path(__file__).parents[3], []
+    for folder in ("services", "monitoring", "training", "store", "runtime/knowgate"):
+        for path in (root / folder).rglob("*.py"):
+            made += [
+                f"{path.relative_to(root)}:{call.lineno}"
+                for call in ast.walk(ast.parse(path.read_text()))
+                if isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Attribute)
+                and isinstance(call.func.value, ast.Name)
+                and call.func.value.id == "httpx2"
+                and call.func.attr in {"Client", "AsyncClient", "get", "post", "put", "request", "stream", "delete"}
+            ]
+    # Through a proxy that the environment names, which looks names up itself (docs/security.md).
+    through_a_proxy = [one for one in made if one.startswith("runtime/knowgate/backends/endpoint.py")]
+    own = [one for one in made if one.startswith("runtime/knowgate/backends/checked.py")]
+    assert len(own) == 2 and len(through_a_proxy) == 1 and len(made) == 3, made

@@ -133,6 +133,13 @@ def test_a_crowd_of_half_open_connections_keeps_nobody_out(app: tuple[FastAPI, s
         assert all(rest(one) == b"" for one in waiting[:30])
 
 
+def test_one_address_has_no_more_connections_than_its_own_and_its_newest_ones(app: tuple[FastAPI, str]) -> None:
+    with served(app[0], most_of_address=5) as port, ExitStack() as crowd:
+        waiting = [crowd.enter_context(connected(port, b"GET / HTTP/1.1\r\n")) for _ in range(20)]
+        assert is_alive(port)
+        assert all(rest(one) == b"" for one in waiting[:10])
+
+
 def test_a_body_that_nobody_reads_does_not_keep_its_connection(app: tuple[FastAPI, str]) -> None:
     head = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\n"
     with served(app[0], head_s=0.1) as port, connected(port, head) as connection:
