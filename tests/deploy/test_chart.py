@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.settings import unknown_settings
+from services.settings import SETTINGS, unknown_settings
 from tests.deploy.test_prometheus_rules import PROMETHEUS
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "knowgate"
@@ -83,6 +83,18 @@ def test_helms_linter_finds_no_fault() -> None:
 def test_values_that_could_not_work_are_refused(values: dict[str, Any], fault: str) -> None:
     with pytest.raises(helm.HelmError, match=fault):
         rendered(values)
+
+
+@pytest.mark.parametrize("name", [name for name, field in SETTINGS.items() if field.exclude])
+def test_no_secret_stands_in_values(name: str) -> None:
+    with helm.Chart.load(str(CHART)) as chart:
+        chart.validate_schema({"settings": {"KNOWGATE_LOG_LEVEL": "info"}})
+        for given in (name, f"{name}_FILE"):
+            with pytest.raises(helm.HelmError, match="settings"):
+                chart.validate_schema({"settings": {given: "x"}})
+    reference = {"name": name, "valueFrom": {"secretKeyRef": {"name": "kg", "key": "x"}}}
+    pod = pods(rendered({"api": {"environment": [reference]}}))["kg-api"]
+    assert reference in pod["containers"][0]["env"]
 
 
 def test_the_rules_are_those_of_prometheus() -> None:
