@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         BeforeValidator(parse_duration),
         Field(ge=timedelta(days=1), title="a duration from 1d to 3650d"),
     ] = None  # for ever
+    row_retention: Annotated[
+        timedelta | None,
+        BeforeValidator(parse_duration),
+        Field(ge=timedelta(days=28), title="a duration from 28d to 3650d"),
+    ] = None  # rows of days that are in files stay in the database for ever
     heads_url: _Place = "{data_dir}/heads"  # of the ledger, best where the database's owner cannot write
     witness_keys: Annotated[
         tuple[str, ...],

@@ -74,13 +74,45 @@ def ensure_partitions(session: Session, months: Iterable[date]) -> tuple[str, ..
     dialects.lock(session, "knowgate.partitions")
     made = []
     for table, month in _missing(session, wanted):  # looked up again: another process may have been first
-        low, high = first_id(_midnight(month)), first_id(_midnight(_next(month)))
+        low, high = bounds_of(month)
         if _has_strays(session, table, low, high):
             continue
         name = _name(table, month)
         session.execute(text(f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"))
         made.append(name)
     return tuple(made)
+
+
+def months_there(session: Session) -> tuple[date, ...]:
+    """The months whose decisions have a partition of their own, oldest first; none on SQLite."""
+    if not dialects.is_postgresql(session):
+        return ()
+    query = text("SELECT relname FROM pg_class WHERE relispartition AND relname ~ '^decision_p[0-9]{6}$' ORDER BY 1")
+    return tuple(date(int(name[-6:-2]), int(name[-2:]), 1) for name in session.scalars(query))
+
+
+def month_after(month: date) -> date:
+    return _from_ordinal(_ordinal(month) + 1)
+
+
+def bounds_of(month: date) -> tuple[UUID, UUID]:
+    """The ids of a month: at least the first, below the second."""
+    return first_id(_midnight(month)), first_id(_midnight(month_after(month)))
+
+
+def drop_partitions(session: Session, month: date) -> int:
+    """Take the rows of a month away with their partitions: labels, attempts, decisions, and where
+    vectors lie if none does; how many decisions.
+    """
+    gone = session.scalar(text(f"SELECT count(*) FROM {_name('decision', month)}")) or 0
+    vectors = session.scalar(text("SELECT to_regclass(:name)"), {"name": _name("vector_row", month)})
+    empty = vectors is not None and not session.scalar(text(f"SELECT EXISTS (SELECT 1 FROM {vectors})"))
+    # In the order in which they refer to each other.
+    for table in ("label", "attempt", "decision", *(("vector_row",) if empty else ())):
+        name = _name(table, month)
+        session.execute(text(f"ALTER TABLE {table} DETACH PARTITION {name}"))
+        session.execute(text(f"DROP TABLE {name}"))
+    return gone
 
 
 def _missing(session: Session, months: list[date]) -> list[tuple[str, date]]:
@@ -105,10 +137,6 @@ def _name(table: str, month: date) -> str:
 
 def _midnight(month: date) -> datetime:
     return datetime(month.year, month.month, 1, tzinfo=UTC)
-
-
-def _next(month: date) -> date:
-    return _from_ordinal(_ordinal(month) + 1)
 
 
 def _ordinal(month: date) -> int:

@@ -16,6 +16,7 @@ from services.audit.proofs import place_of
 from services.audit.replay import Replay
 from services.audit.replay_stored import replay_decision, stored_vectors
 from services.errors import InputInvalid
+from store.days.left_leaves import see_left_rows
 from store.jobs import job_runs
 from store.jobs.occasions import Occasion
 from store.ledger import ledger
@@ -97,6 +98,7 @@ def named_subject(session: Session, name: str, cascade: str | None) -> str:
     """What the ledger calls what a person names: a decision's id, or whatever has a leaf. Raises
     InputInvalid.
     """
+    see_left_rows(session)
     if ledger.leaves_of(session, name):
         return name
     return str(find_decision(session, name, cascade).id)
@@ -106,6 +108,7 @@ def explain(session: Session, decision: Decision, *, instead: Bundle | None = No
     """Gather everything that decided `decision`, decide it again, and once more by the bundle
     `instead`, else by today's champion.
     """
+    see_left_rows(session)
     stored = decisions.stored_decision(session, decision.id)
     document = _document(session, decision.bundle)
     spec = cascades.cascade(session, decision.cascade)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from services.audit.heads import Head
 from services.errors import Refused
+from store.days.left_leaves import see_left_rows
 from store.ledger import ledger
 from store.ledger.ledger import Leaf, SealedBatch
 from store.sealing import merkle
@@ -76,6 +77,7 @@ def prove(session: Session, subject: str, head: Head) -> Inclusion:
     """The proof of all that is stated of `subject` under `head`. Raises Refused where nothing is,
     and where the head is not of this ledger.
     """
+    see_left_rows(session)
     hashes = batch_hashes_under(session, head)
     proven, leaves, row = [], ledger.leaves_of(session, subject), sealed_row(session, subject)
     for leaf in leaves:

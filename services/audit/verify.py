@@ -18,6 +18,7 @@ from services.audit.verify_files import check_files
 from services.audit.verify_leaves import LeavesRead, check_batches, check_leaves
 from services.audit.verify_rows import check_rows
 from services.audit.witnesses import Witness, check_witness
+from store.days.left_leaves import see_left_rows
 from store.ledger.leaf_reading import RawBatch, raw_batches
 from store.ledger.raw_reading import any_value, what_is_gone
 from store.sealing import coverage
@@ -52,6 +53,7 @@ def verify_ledger(
     """
     findings, read = Findings(), LeavesRead()
     sealed: Sequence[RawBatch] = ()
+    see_left_rows(session)
     with any_value(session):
         covers, ledger_is_there = _there(session, findings)
         if ledger_is_there:

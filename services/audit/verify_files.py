@@ -12,7 +12,12 @@ _FILES = "files"
 
 def check_files(session: Session, findings: Findings) -> None:
     """Reads every file of a day."""
-    for file in all_files(session):
+    try:
+        files = all_files(session)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        findings.problem(_FILES, "day_file", "*", f"its rows cannot be read ({error})")
+        return
+    for file in files:
         findings.checked(_FILES, 1)
         try:
             what = None if verify_shard(file.url, file.sha256) else f"{file.url} is not there as it was written"

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
 from services.audit.verify_leaves import LeavesRead, check_batches, check_leaves_of
+from store.days.left_leaves import see_left_rows
 from store.ledger.leaf_reading import RawBatch, raw_batches
 from store.ledger.raw_reading import any_value
 from store.ledger.verifications import VerificationRecord, last_good
@@ -30,6 +31,7 @@ def verify_newest(
     """
     findings, good = Findings(), last_good(session)
     done = 0 if good is None else good.last_batch
+    see_left_rows(session)
     with any_value(session):
         read = raw_batches(session, since=max(1, done), limit=MOST_BATCHES + 1)
         before = read[0] if good is not None and read else None

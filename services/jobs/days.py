@@ -1,5 +1,6 @@
 """`days`: writes each UTC day of a cascade whose labels are in to a file beside the shards, and
-writes those anew that something came for since.
+writes those anew that something came for since. Rows of written days then leave the database, where
+`KNOWGATE_ROW_RETENTION` says after how long.
 
 A day is written once it is mature (its label horizon is over) and all that was said of it by then
 is sealed in the ledger.
@@ -12,6 +13,7 @@ from itertools import islice, takewhile
 from sqlalchemy.orm import Session
 
 from knowgate import Window
+from services.days.leaving import leave
 from services.days.writing import rewrite_changed, write_day
 from services.jobs.job import JobContext, raise_if_stopping
 from services.jobs.timetable import every_cascade, standing
@@ -63,7 +65,9 @@ class DaysJob:
         engine, url = context.engine, context.settings.shards_url
         written = write_day(engine, claim.cascade, claim.window, url, now=now, guard=guard)
         again = rewrite_changed(engine, claim.cascade, url, before=now - CHANGED_FOR, now=now, guard=guard)
-        outcome = f"wrote {written} files" + (f", {again} anew" if again else "")
+        left = leave(engine, context.settings.row_retention, now=now, guard=guard)
+        said = [f"wrote {written} files", *([f"{again} anew"] if again else ())]
+        outcome = ", ".join([*said, *([f"{left} decisions left the database"] if left else ())])
         with transaction(engine) as session:
             job_runs.finish(session, claim, outcome, now=now)
         return outcome

@@ -1,8 +1,9 @@
 """Retention: vectors of old decisions are forgotten, and their bytes with the next compaction and
 sweep.
 
-Only vectors. Decisions, attempts and labels stay: they are the evidence that certificates and the
-ledger speak of, a small part of the size, and `knowgate erase` takes what is personal in them. The
+Only vectors. Decisions, attempts and labels are the evidence that certificates and the ledger speak
+of, and `knowgate erase` takes what is personal in them: they stay, or leave for the files of their
+days (`services.days.leaving`). The
 limit is a whole day, so that a shard that lies across it is written anew once a day and not once an
 hour.
 """

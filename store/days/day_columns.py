@@ -93,6 +93,8 @@ def to_python(column: Column[Any], value: Any) -> Any:
         return None
     if isinstance(column.type, Uuid):
         return UUID(bytes=value)
+    if isinstance(column.type, UtcDateTime):
+        return value.replace(tzinfo=UTC)  # Arrow's zone is another object
     return json.loads(value) if isinstance(column.type, JSON) else value
 
 

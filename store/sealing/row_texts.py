@@ -101,3 +101,6 @@ def subjects(session: Session, cover: Cover, size: int) -> Iterator[list[str]]:
     query = select(*(states.raw_column(cover.table.c[name]) for name in cover.keys))
     for page in session.execute(query, execution_options={"yield_per": size}).mappings().partitions():
         yield [cover.subject(states.encoded(encoders, row)) for row in page]
+    left = session.info.get(states.LEFT)
+    if left is not None and cover.kind in states.LEAVING:
+        yield from left.subjects(cover)

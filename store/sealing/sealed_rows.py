@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from store.batches import batched
-from store.sealing import coverage, merkle, row_leaves, row_texts
+from store.sealing import coverage, merkle, row_leaves, row_texts, states
 from store.sealing.coverage import Cover
 from store.sealing.row_leaves import Said, Sealed
 from store.tables import LedgerLeafRow
@@ -135,6 +135,8 @@ def _find(session: Session, subject: str, *, hold: bool = False) -> _Found | Non
             continue
         named = [cover.table.c[name] == value for name, value in zip(cover.keys, key, strict=True)]
         received_at = session.scalar(select(cover.table.c.received_at).where(*named))
+        if received_at is None and (left := states.read_rows(session, cover, [key])[0]):
+            received_at = states.as_time(left[0]["received_at"])
         if received_at is not None:
             first, end = row_leaves.leaf_ids(received_at)
             return _in_leaves(session, cover, (first, end), subject, hold)

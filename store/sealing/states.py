@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -42,6 +42,8 @@ from store.tables.base import UtcDateTime
 
 LONG = 2048  # characters of a text or a document; longer ones are stated by their SHA-256
 UNREADABLE = "unreadable"
+LEFT = "knowgate.left_rows"  # of a session's `info`: what knows rows that left the tables
+LEAVING = frozenset({"decision", "label"})  # tables whose rows may
 NOT_OF_ITS_TYPE = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)  # raised by encoders
 _HEX = re.compile("[0-9a-f]{32}")
 _EXACT = 10**16  # from here on a database may write a float as a whole number
@@ -87,8 +89,9 @@ def payload_of(document: Document) -> str:
 
 def read_states(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> list[State]:
     """The rows of these primary keys that are there."""
-    rows = session.execute(of_keys(session, _select(cover.table), cover, keys)).mappings().all() if keys else []
-    return _states(session, cover, rows)
+    rows, parts = read_rows(session, cover, keys)
+    raw = not is_postgresql(session)
+    return [state_of(cover, row, parts.get(row[cover.keys[0]], ()), raw=raw) for row in rows if not cover.skips(row)]
 
 
 def read_rows(
@@ -98,15 +101,35 @@ def read_rows(
     driver gives them.
     """
     rows = _plain_rows(session, cover.table, of_keys(session, _select(cover.table), cover, keys)) if keys else []
-    return rows, _read_parts(session, cover, rows)
+    parts = _read_parts(session, cover, rows)
+    left, parts_left = _left(session, cover, keys, _subjects(session, cover, rows))
+    return [*rows, *left], parts | parts_left
+
+
+def _subjects(session: Session, cover: Cover, rows: Sequence[Row]) -> set[str]:
+    ways = encoders(cover.table, cover.keys, not is_postgresql(session))
+    return {cover.subject(encoded(ways, row)) for row in rows if not cover.skips(row)}
+
+
+def _left(
+    session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]], there: set[str]
+) -> tuple[list[Row], dict[Any, list[Row]]]:
+    """Those rows of these keys that are not there and left the tables, where the session sees
+    such.
+    """
+    left = session.info.get(LEFT)
+    if left is None or cover.kind not in LEAVING:
+        return [], {}
+    missing = [key for key in keys if cover.subject(dict(zip(cover.keys, key, strict=True))) not in there]
+    return cast(tuple[list[Row], dict[Any, list[Row]]], left.rows(cover, missing)) if missing else ([], {})
 
 
 def present(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> set[str]:
     """The subjects of those of these primary keys whose covered rows are there."""
     names = cover.keys if cover.skipped is None else (*cover.keys, cover.skipped[0])
     query = of_keys(session, select(*(raw_column(cover.table.c[name]) for name in names)), cover, keys)
-    ways = encoders(cover.table, cover.keys, not is_postgresql(session))
-    return {cover.subject(encoded(ways, row)) for row in session.execute(query).mappings() if not cover.skips(row)}
+    there = _subjects(session, cover, session.execute(query).mappings().all())
+    return there | {cover.subject(row) for row in _left(session, cover, keys, there)[0]}
 
 
 def pages(session: Session, cover: Cover, size: int) -> Iterator[list[State]]:
