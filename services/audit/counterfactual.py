@@ -37,7 +37,7 @@ class Counterfactual:
     @property
     def sentence(self) -> str:
         """In words."""
-        named = f"{'today’s champion' if self.is_champion else 'bundle'} {self.bundle[:12]}"
+        named = f"bundle {self.bundle[:12]}{', the champion of today,' if self.is_champion else ''}"
         if self.serves is None:
             return f"what {named} would have done is not known: {self.verdicts[-1].unknown}"
         if self.serves == self.served:

@@ -27,8 +27,10 @@ from services.commands.printing import print_fields, print_json, print_record
 from services.database import database
 from services.errors import InputInvalid, Refused
 from services.promotion.bundle_files import read_named
-from services.settings import read_settings
+from services.recorded import disclose
+from services.settings import operator, read_settings
 from services.windows import EPOCH
+from store.disclosures import Shown
 from store.engine import reading
 from store.releases.cascades import cascade_version
 
@@ -57,10 +59,13 @@ def explain(
     """Why one query went where it went: signals, gates, thresholds, bundle, certificate, labels,
     replay, ledger; and where another bundle would have sent it.
     """
-    with database(read_settings()) as engine, reading(engine) as session:
-        instead = None if bundle is None else read_named(session, bundle)
-        stored = explaining.find_decision(session, decision, cascade)
-        explanation = explaining.explain(session, stored, instead=instead)
+    settings = read_settings()
+    with database(settings) as engine:
+        with reading(engine) as session:
+            instead = None if bundle is None else read_named(session, bundle)
+            stored = explaining.find_decision(session, decision, cascade)
+            explanation = explaining.explain(session, stored, instead=instead)
+        disclose(engine, Shown.EXPLAINED, f"decision {stored.id}", by=operator(settings), now=SystemClock().now())
     if as_json:
         print_json(codec.encode(explanation))
     else:
@@ -178,9 +183,12 @@ def prove(subject: Proven, cascade: InCascade = None, under: UnderHead = None) -
     head. deploy/audit/verify_ledger.py checks it without a database.
     """
     settings = read_settings()
-    with database(settings) as engine, reading(engine) as session:
-        chosen = newest_head(session, settings) if under is None else read_head(under)
-        print_json(codec.encode(proofs.prove(session, named_subject(session, subject, cascade), chosen)))
+    with database(settings) as engine:
+        with reading(engine) as session:
+            chosen = newest_head(session, settings) if under is None else read_head(under)
+            proof = proofs.prove(session, named_subject(session, subject, cascade), chosen)
+        disclose(engine, Shown.PROVEN, proof.subject, by=operator(settings), now=SystemClock().now())
+    print_json(codec.encode(proof))
 
 
 @app.command()
@@ -214,9 +222,12 @@ def export(
     """
     settings, now = read_settings(), SystemClock().now()
     window = Window(start=aware(start) or EPOCH, end=aware(end) or now)
-    with database(settings) as engine, reading(engine) as session:
-        chosen = newest_head(session, settings) if under is None else read_head(under)
-        manifest = export_ledger(session, window, chosen, out, now=now)
+    said = f"the ledger from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"
+    with database(settings) as engine:
+        disclose(engine, Shown.EXPORTED, said, by=operator(settings), now=now)
+        with reading(engine) as session:
+            chosen = newest_head(session, settings) if under is None else read_head(under)
+            manifest = export_ledger(session, window, chosen, out, now=now)
     first, last = manifest.batches
     print_fields(as_json=as_json, batches=f"{first} to {last}", leaves=manifest.leaves, withheld=manifest.withheld)
 

@@ -7,9 +7,11 @@ import typer
 
 from services.clock import SystemClock
 from services.database import database
-from services.settings import read_settings
+from services.recorded import disclose
+from services.settings import operator, read_settings
 from services.upkeep.backup import back_up
 from services.upkeep.backup import restore as bring_back
+from store.disclosures import Shown
 
 app = typer.Typer()
 
@@ -19,9 +21,10 @@ def backup(folder: Annotated[Path, typer.Argument(help="A new folder, on a disk 
     """Copy database, vectors and hash key into a folder, with a checksum of each file. The service
     may go on.
     """
-    settings = read_settings()
+    settings, now = read_settings(), SystemClock().now()
     with database(settings) as engine:
-        manifest = back_up(settings, engine, folder, now=SystemClock().now())
+        disclose(engine, Shown.BACKED_UP, "the deployment", by=operator(settings), now=now)
+        manifest = back_up(settings, engine, folder, now=now)
     size = sum(file.bytes for file in manifest.files)
     typer.echo(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, are in {folder}")
 

@@ -23,7 +23,9 @@ from services.history.logged_calls import LogSource
 from services.outcome_tables.columns import parse_mapping
 from services.outcome_tables.outcomes import write_outcomes
 from services.outcome_tables.times import Zone
-from services.settings import hash_key, read_settings
+from services.recorded import disclose
+from services.settings import hash_key, operator, read_settings
+from store.disclosures import Shown
 from store.engine import reading
 
 app = typer.Typer()
@@ -156,7 +158,10 @@ def export_history(
     if known_at.tzinfo is None:
         raise InputInvalid(f"--as-of is {as_of!r}: the time is naive; add its offset, e.g. Z")
     window = Window(start=aware(start) or datetime(2000, 1, 1, tzinfo=UTC), end=aware(end) or now)
-    with database(read_settings()) as engine, reading(engine) as session:
-        table = export_outcomes(session, cascade, window, as_of=known_at)
+    settings, said = read_settings(), f"outcomes of {cascade}, {window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}"
+    with database(settings) as engine:
+        with reading(engine) as session:
+            table = export_outcomes(session, cascade, window, as_of=known_at)
+        disclose(engine, Shown.EXPORTED, said, by=operator(settings), now=now)
     write_outcomes(table, file)
     typer.echo(f"{table.queries} queries on {table.tiers} tiers are in {file}", err=True)

@@ -23,6 +23,7 @@ from services.jobs.promote import PromoteSweep
 from services.jobs.scheduler import run_scheduler
 from services.jobs.train import TrainJob, train_asked
 from services.logs import start_logging
+from services.recorded import started
 from services.settings import operator, read_settings, traces_wanted
 from services.telemetry.spans import tracing
 from store.engine import reading
@@ -52,6 +53,7 @@ def scheduler() -> None:
     twice.
     """
     with job_context() as context, tracing("scheduler", wanted=traces_wanted()):
+        started(context.engine, context.settings, "scheduler", now=context.clock.now())
         ended = run_scheduler(context)
     if not ended:
         leave_now()

@@ -31,7 +31,9 @@ from services.labelling.queue import QueuedAnswer, label_queue
 from services.labelling.queue_file import write_queue
 from services.outcome_tables.columns import parse_mapping
 from services.outcome_tables.times import Zone
-from services.settings import hash_key, read_settings
+from services.recorded import disclose
+from services.settings import hash_key, operator, read_settings
+from store.disclosures import Shown
 from store.engine import reading, transaction
 from store.releases import cascades
 from store.traffic.decisions import external_ids
@@ -200,6 +202,7 @@ def queue(
         )
         privacy = cascades.cascade(session, cascade).privacy
         progress = label_progress(session, cascade, now=now)
+        disclose(engine, Shown.EXPORTED, f"answers of {cascade} to label", by=operator(settings), now=now)
     if not as_json:
         typer.echo(f"for the next certificate: {progress.sentence}", err=True)
     if privacy is not Privacy.FULL:

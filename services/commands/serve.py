@@ -12,6 +12,7 @@ from services.clock import SystemClock
 from services.database import open_database
 from services.listening import listening
 from services.logs import start_logging
+from services.recorded import started
 from services.serving import server_config
 from services.settings import Auth, Settings, read_settings, traces_wanted
 from services.telemetry.spans import tracing
@@ -31,6 +32,7 @@ def serve() -> None:
     start_logging(settings.log_level)
     with listening(settings.host, settings.port, host_name="KNOWGATE_HOST", port_name="KNOWGATE_PORT") as bound:
         engine = open_database(settings)
+        started(engine, settings, "api", now=SystemClock().now())
         _greet(settings, engine)
         with tracing("api", wanted=traces_wanted()):
             uvicorn.Server(

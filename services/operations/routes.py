@@ -14,7 +14,9 @@ from services.operations import bundle_page, decision_search, labels_page
 from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, shown_value
 from services.operations.decision_search import csv_rows, reason_word, said, wanted_of
 from services.pages.responses import HEADERS, LOOKS, framed, problem
+from services.recorded import disclose
 from services.settings import hash_key
+from store.disclosures import Shown
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown, CascadeUnknown
 from store.releases import cascades
@@ -45,7 +47,7 @@ def get_decisions(request: Request, name: str, fields: Given, context: InContext
 
 
 @router.get("/cascades/{name}/decisions.csv")
-def get_decisions_file(request: Request, name: str, fields: Given, context: InContext) -> Response:
+def get_decisions_file(request: Request, name: str, fields: Given, context: InContext, access: InAccess) -> Response:
     """All of them, as CSV."""
     try:
         with reading(context.engine) as session:
@@ -55,6 +57,7 @@ def get_decisions_file(request: Request, name: str, fields: Given, context: InCo
         return problem(request, context, str(error))
     except InputInvalid as error:
         return problem(request, context, str(error), status=400)
+    disclose(context.engine, Shown.EXPORTED, f"decisions of {name}", by=access.name, now=context.now())
     headers = HEADERS | {"Content-Disposition": f'attachment; filename="{name}-decisions.csv"'}
     return StreamingResponse(csv_rows(context.engine, wanted), media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -11,10 +11,13 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import Attempt, Decision, GateOutcome, Reason, Role
+from knowgate.errors import BundleRefused
 from knowgate.policy import NOTHING_KEPT
 from knowgate.spec import CascadeSpec
+from services.audit.counterfactual import Counterfactual
+from services.audit.explain import by_another
 from services.pages.rendering import document_shown
-from store.errors import BundleUnknown
+from store.errors import BundleDamaged, BundleUnknown, ShardRefused
 from store.ledger import ledger
 from store.ledger.ledger import Leaf
 from store.releases import bundles, cascades
@@ -62,6 +65,7 @@ class DecisionPage:
     attempts: tuple[AttemptShown, ...]
     bundle: BundleRecord | None
     certificate: dict[str, Any] | None
+    instead: Counterfactual | None  # by today's champion; None where there is none, or it cannot be read
     leaves: tuple[Leaf, ...]  # what the ledger says of it
 
 
@@ -89,6 +93,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
         ),
         bundle=record,
         certificate=None if record is None else document_shown(record.document).get("certificate"),
+        instead=_instead(session, decision),
         leaves=ledger.leaves_of(session, str(decision_id)),
     )
 
@@ -147,6 +152,13 @@ def gate_sentence(gate: GateOutcome) -> str:
 
 def _tier_name(spec: CascadeSpec, tier: int) -> str:
     return spec.tiers[tier].name if tier < len(spec.tiers) else f"tier {tier}"
+
+
+def _instead(session: Session, decision: Decision) -> Counterfactual | None:
+    try:
+        return by_another(session, decision)
+    except (BundleDamaged, BundleRefused, BundleUnknown, ShardRefused):
+        return None  # the page is about what happened
 
 
 def _bundle(session: Session, bundle_id: str | None) -> BundleRecord | None:

@@ -18,6 +18,8 @@ from services.pages import alert_page, decision_page
 from services.pages.decision_page import GATE_NAMES
 from services.pages.responses import LOOKS, framed, problem, uuid_of
 from services.pages.runbook_page import runbook
+from services.recorded import disclose
+from store.disclosures import Shown
 from store.engine import reading, transaction
 from store.errors import AlertUnknown, BundleDamaged, DecisionUnknown
 from store.traffic.decisions import find_decision
@@ -50,6 +52,7 @@ def get_decision_page(request: Request, decision_id: str, context: InContext, ac
         with reading(context.engine) as session:
             page = decision_page.decision_page(session, wanted)
         access.require_sight(page.decision.cascade, DecisionUnknown(wanted))
+        disclose(context.engine, Shown.EXPLAINED, f"decision {wanted}", by=access.name, now=context.now())
     except (DecisionUnknown, BundleDamaged) as error:
         return problem(request, context, str(error))
     return framed(request, context, "decision.html", title="Decision", page=page, gate_names=GATE_NAMES)

@@ -9,6 +9,7 @@ from store.tables.cascade import CascadeActRow, CascadeRow, CascadeVersionRow
 from store.tables.certification import CertificationRow
 from store.tables.day_file import DayFileRow
 from store.tables.decision import DecisionRow, FingerprintRow
+from store.tables.disclosure import DisclosureRow, ServiceStartRow
 from store.tables.grader import GraderErrorRow, GraderRow
 from store.tables.job_run import JobRunRow
 from store.tables.job_tick import JobTickRow
@@ -41,6 +42,7 @@ __all__ = [
     "DecisionRow",
     "DeliveryRow",
     "DeliveryTryRow",
+    "DisclosureRow",
     "DriftReportRow",
     "FingerprintRow",
     "GraderErrorRow",
@@ -54,6 +56,7 @@ __all__ = [
     "PromotionRow",
     "RingRow",
     "SeasonRow",
+    "ServiceStartRow",
     "SignInRow",
     "TokenRow",
     "VectorPlaceRow",

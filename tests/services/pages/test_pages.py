@@ -233,6 +233,17 @@ def test_a_cascade_without_anything_says_that_everything_escalates(client: TestC
     page(client, "/cascades/unheard-of", status=404)
 
 
+def test_a_decisions_page_says_what_todays_champion_would_have_done(
+    client: TestClient, engine: Engine, promoted: Bundle, decision: Callable[..., Decision]
+) -> None:
+    sent = decision(bundle=promoted.id)
+    with transaction(engine) as session:
+        add_decisions(session, [sent], received_at=NOW)
+    assert f"bundle {promoted.id[:12]}, the champion of today, would have served tier 1 too" in page(
+        client, f"/decisions/{sent.id}"
+    )
+
+
 def test_a_decisions_page_says_why_it_went_where_it_went(
     client: TestClient, engine: Engine, trivia: str, decision: Callable[..., Decision]
 ) -> None:
@@ -246,6 +257,7 @@ def test_a_decisions_page_says_why_it_went_where_it_went(
     assert "its answer was served" in text
     assert "wrong" in text and "gold" in text
     assert "not sealed yet" in text
+    assert "Decided again" not in text, "nothing is in force"
     page(client, "/decisions/nonsense", status=404)
     page(client, f"/decisions/{sent.id}".replace("-7", "-4"), status=404)
 

@@ -17,21 +17,27 @@ import pytest
 from fastapi.testclient import TestClient
 from safetensors.numpy import save
 from sqlalchemy import URL, Engine, create_engine, text
+from typer.testing import CliRunner, Result
 
 from knowgate import Decision
+from knowgate._bundles.signing import public_key_of
 from knowgate._wire import codec
 from services.audit.verify import verify_ledger
-from services.errors import InputInvalid
+from services.command_line import app
+from services.errors import InputInvalid, Refused
 from services.settings import Settings, hash_key
 from services.upkeep.backup import BackupFailed, back_up, restore
 from services.upkeep.backup_manifest import verified_manifest
 from store import schema
-from store.engine import open_engine, reading
+from store.engine import open_engine, reading, transaction
+from store.ledger import ledger
 from store.schema import current
 from store.shards import shards
 from store.traffic import decisions, vectors
 from tests import postgresql
+from tests.ledger_script import verified
 
+KEY = "5e" * 32
 Make = Callable[..., Decision]
 
 
@@ -303,3 +309,42 @@ def test_a_file_where_the_backup_was_to_be_is_refused(engine: Engine, settings: 
         back_up(settings, engine, tmp_path / "taken", now=datetime.now(UTC))
     with pytest.raises(InputInvalid, match="cannot be made"):
         back_up(settings, engine, tmp_path / "taken" / "below", now=datetime.now(UTC))
+
+
+@pytest.mark.slow
+def test_a_head_that_was_kept_holds_on_the_machine_that_a_backup_is_restored_to(
+    engine: Engine,
+    stored: Decision,
+    deployed: Settings,
+    elsewhere: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(at: Settings, *arguments: object) -> Result:
+        for name in ("data_dir", "database_url", "shards_url"):
+            monkeypatch.setenv(f"KNOWGATE_{name.upper()}", str(getattr(at, name)))
+        monkeypatch.setenv("KNOWGATE_SIGNING_KEY", KEY)
+        return CliRunner().invoke(app, list(map(str, arguments)))
+
+    with transaction(engine) as session:
+        ledger.seal_all(session, now=stored.occurred_at)
+    kept, later, proof = (tmp_path / name for name in ("kept.head", "later.head", "proof.json"))
+    assert run(deployed, "audit", "head", "--out", kept).exit_code == 0
+    assert run(deployed, "backup", tmp_path / "backup").exit_code == 0
+    with transaction(engine) as session:
+        ledger.seal_all(session, now=datetime(2026, 3, 11, tzinfo=UTC))
+    assert run(deployed, "audit", "head", "--out", later).exit_code == 0
+
+    assert run(elsewhere, "restore", tmp_path / "backup").exit_code == 0
+    held = run(elsewhere, "audit", "verify", "--head", kept)
+    assert held.exit_code == 0 and "ok      head" in held.stdout, held.stdout
+    proof.write_text(run(elsewhere, "audit", "prove", stored.id, "--head", kept).stdout)
+    assert verified(proof, "--key", public_key_of(KEY), "--head", kept)[0] == 0
+    assert "cut off" in run(elsewhere, "audit", "verify", "--head", later).stdout, "what came after the backup is gone"
+    restored = open_engine(elsewhere.database_url)
+    with restored.begin() as connection:
+        connection.execute(text("UPDATE attempt SET p_t = 0.123"))
+        connection.execute(text("UPDATE ledger_batch SET root = previous WHERE number = 1"))
+    restored.dispose()
+    altered = run(elsewhere, "audit", "verify", "--head", kept)
+    assert isinstance(altered.exception, Refused) and "the row was altered" in altered.stdout

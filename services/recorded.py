@@ -1,0 +1,39 @@
+"""What the ledger is told of people who look and of services that start.
+
+What was shown is written down before it is shown, and where it cannot be written nothing is shown.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from knowgate._wire.shown import shown_url
+from services.settings import Settings, operator
+from store import documents
+from store.disclosures import Disclosure, Shown, add_disclosure
+from store.engine import transaction
+from store.service_starts import ServiceStart, add_start
+
+
+def disclose(engine: Engine, act: Shown, what: str, *, by: str, now: datetime) -> None:
+    """Write down that something is about to be shown."""
+    with transaction(engine) as session:
+        add_disclosure(session, Disclosure(at=now, by=by, act=act, what=what))
+
+
+def started(engine: Engine, settings: Settings, service: str, *, now: datetime) -> None:
+    """Write down that a service starts with these settings."""
+    said = documents.write(dict(shown_settings(settings)))
+    with transaction(engine) as session:
+        add_start(session, ServiceStart(at=now, by=operator(settings), service=service, settings=said))
+
+
+def shown_settings(settings: Settings) -> Mapping[str, str]:
+    """The settings that were set, by their variables: addresses without what is secret in them, of
+    a secret only that it was set.
+    """
+    given = settings.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    shown = {name: shown_url(str(value)) for name, value in given.items()}
+    fields = [Settings.model_fields[name] for name in settings.model_fields_set]
+    return shown | {str(field.alias): "(set)" for field in fields if field.exclude}
