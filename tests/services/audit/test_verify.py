@@ -101,7 +101,7 @@ def verified(engine: Engine, **given: Any) -> Verification:
 def test_an_untouched_deployment_verifies_and_leads_to_its_head(deployed: Deployed) -> None:
     found = deployed.after(head=deployed.head, public_key=signing.public_key_of(KEY))
     assert (found.verified, found.problems) == (True, ())
-    assert [check.name for check in found.checks] == ["batches", "roots", "leaves", "rows", "head"]
+    assert [check.name for check in found.checks] == ["batches", "roots", "leaves", "rows", "files", "head"]
     assert found.erased == 2
 
 
