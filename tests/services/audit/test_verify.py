@@ -620,6 +620,7 @@ def test_the_commands_export_a_head_and_hold_the_database_against_it(
         "roots": True,
         "leaves": False,
         "rows": True,
+        "files": False,
         "head": True,
     }
     code, printed = run("verify")
