@@ -36,6 +36,7 @@ from store.jobs.trainer_reports import TrainingStatus
 from store.releases import cascades, rings
 from store.traffic import decisions
 from store.traffic.known import known_decisions
+from store.traffic.known_hours import Question
 
 JOB = "train"
 LOOKED_BACK = 13  # periods of rows that are counted: the longest window that certifies
@@ -206,17 +207,32 @@ def _labels(session: Session, state: _State, cut: _Cut | None, *, whole: bool = 
 def _known(session: Session, state: _State, start: datetime, end: datetime, *, at_most: int | None = None) -> int:
     if end <= start:
         return 0
-    spec = state.spec
-    drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
+    question = question_of(state.spec)
     return known_decisions(
         session,
-        spec.name,
+        question.cascade,
         Window(start=start, end=end),
-        last=spec.last if drops else None,
+        last=question.last,
         as_of=state.now,
-        trusted=spec.targets.trusted,
+        trusted=question.trusted,
         at_most=at_most,
     )
+
+
+def question_of(spec: CascadeSpec) -> Question:
+    """Which decisions may certify."""
+    drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
+    return Question(cascade=spec.name, last=spec.last if drops else None, trusted=spec.targets.trusted)
+
+
+def counted_window(session: Session, spec: CascadeSpec, *, now: datetime) -> Window | None:
+    """The decision time whose labels are counted for an attempt at most; None where there is
+    none yet.
+    """
+    end = now - spec.horizon
+    first = decisions.first_time(session, spec.name)
+    start = end - LOOKED_BACK * spec.schedule.train_every
+    return None if first is None or first >= end else Window(start=max(start, first - timedelta(hours=1)), end=end)
 
 
 def fewest_labels(targets: Targets) -> int:

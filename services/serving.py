@@ -11,6 +11,7 @@ h11 is named: httptools, which uvicorn takes where it is installed, knows no bou
 """
 
 import asyncio
+import gc
 import itertools
 import resource
 from collections.abc import Iterable
@@ -168,6 +169,14 @@ def _longest_waiting(among: Iterable[Any], newcomer: BoundedProtocol) -> Bounded
         (one.waiting_since, one) for one in among if isinstance(one, BoundedProtocol) and one.waiting_since is not None
     ]
     return min(waiting)[1] if waiting else newcomer
+
+
+def keep_loaded() -> None:
+    """Let the garbage collector pass over what is loaded by now, for good: libraries are half a
+    million objects, and a look at them all would make somebody wait for a page.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def server_config(

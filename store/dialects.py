@@ -88,9 +88,9 @@ def lock(session: Session, name: str, *, shared: bool = False) -> None:
     session.execute(select(take(number)))
 
 
-def part_of_day(session: Session, column: Any, hours: int) -> ColumnElement[Any]:
+def part_of_day(dialect: str, column: Any, hours: int) -> ColumnElement[Any]:
     """The part of a UTC day, so many hours long, that a time lies in, as something to group by."""
-    if is_postgresql(session):
+    if dialect == "postgresql":
         return func.date_bin(func.make_interval(0, 0, 0, 0, hours), column, datetime(2000, 1, 1, tzinfo=UTC))
     said = type_coerce(column, Text)
     return func.substr(said, 1, 11) + cast(

@@ -14,6 +14,8 @@ from sqlalchemy import Engine, text
 from benchmarks.pages.props import NOW
 from benchmarks.pages.story import Size, tell
 from services.clock import SimulatedClock
+from services.jobs.job import JobContext
+from services.jobs.sums import count_labels, sum_figures
 from services.settings import read_settings
 from services.web.app import create_app
 from store import schema
@@ -33,7 +35,17 @@ def story_at(file: Path, size: Size) -> Engine:
     engine = open_engine(f"sqlite:///{file}")
     schema.upgrade(engine)
     tell(engine, size)
+    _keep_sums(engine, file.parent)
     return engine
+
+
+def _keep_sums(engine: Engine, folder: Path) -> None:
+    """What the scheduler's `compact` keeps, as of the last full hour."""
+    settings = read_settings({"KNOWGATE_DATA_DIR": str(folder)})
+    clock = SimulatedClock(NOW.replace(minute=0))
+    context = JobContext(engine=engine, settings=settings, clock=clock, owner="story")
+    sum_figures(context, lambda session: None)
+    count_labels(context, lambda session: None)
 
 
 def fast_folder() -> str | None:

@@ -1,5 +1,5 @@
-"""Numbers and names as alerts say them: percent and points, and signals and gates in plain words
-with their symbol beside.
+"""Numbers and names as alerts and pages say them: percent and points, and signals and gates in
+plain words with their symbol beside.
 """
 
 from knowgate._records.records import Reason
@@ -13,7 +13,8 @@ _SIGNALS = {
     "tokens_in": "the length of prompts",
     "tokens_out": "the length of answers",
 }
-_GATES = {
+# Why a query was sent on, as a clause about such queries.
+GATES = {
     Reason.P_IK: "the small model does not know (P(IK))",
     Reason.P_T: "the probability of its answer is too low (P(T))",
     Reason.SCORE: "the small model is not sure enough (score)",
@@ -23,30 +24,34 @@ _GATES = {
     Reason.P_T_KIND_MISMATCH: "P(T) is of another kind than the thresholds are for",
     Reason.NO_BUNDLE: "there is no bundle for these models",
     Reason.EXPIRED: "the assignment had expired",
-    Reason.OBSERVE: "the cascade is only observed",
     Reason.ESCALATE_ALL: "nothing may be kept",
+    Reason.OBSERVE: "the cascade is only observed",
 }
 _UNITS = {"usd": "USD", "gflops": "GFLOPs", "tokens": "tokens"}
 
 
-def percent(share: float) -> str:
-    """A share, with a place more below a tenth.
+def percent(share: float, *, digits: int | None = None) -> str:
+    """A share, with a place more below a tenth; with so many `digits` where figures stand below
+    each other.
 
-    >>> percent(0.412), percent(0.0312), percent(0.0), percent(-0.02)
-    ('41 %', '3.1 %', '0 %', '−2.0 %')
+    >>> percent(0.412), percent(0.0312), percent(0.0), percent(-0.02), percent(0.412, digits=1)
+    ('41 %', '3.1 %', '0 %', '−2.0 %', '41.2 %')
     """
-    digits = 0 if abs(share) >= 0.0995 or share == 0 else 1
+    if digits is None:
+        digits = 0 if abs(share) >= 0.0995 or share == 0 else 1
     return f"{100 * share:.{digits}f} %".replace("-", "−")
 
 
-def points(change: float, *, signed: bool = False) -> str:
+def points(change: float, *, signed: bool = False, digits: int | None = None) -> str:
     """A difference of two shares, without its unit unless it is signed.
 
-    >>> points(0.0312), points(0.02), points(-0.33, signed=True)
-    ('3.1', '2', '−33 points')
+    >>> points(0.0312), points(0.02), points(-0.33, signed=True), points(0.02, digits=1)
+    ('3.1', '2', '−33 points', '2.0')
     """
-    shown = f"{abs(100 * change):.1f}".removesuffix(".0")
-    sign = "−" if change < 0 and shown != "0" else "+" if signed else ""
+    shown = f"{abs(100 * change):.{1 if digits is None else digits}f}"
+    if digits is None:
+        shown = shown.removesuffix(".0")
+    sign = "−" if change < 0 and float(shown) else "+" if signed else ""
     return f"{sign}{shown}{' points' if signed else ''}"
 
 
@@ -66,7 +71,7 @@ def gate_named(gate: str) -> str:
     >>> gate_named("ood")
     'they are unlike what the probe has seen (ood)'
     """
-    return _GATES[Reason(gate)]
+    return GATES[Reason(gate)]
 
 
 def unit_named(unit: str) -> str:

@@ -12,8 +12,9 @@ from services.clock import SystemClock
 from services.database import open_database
 from services.listening import listening
 from services.logs import start_logging
+from services.pages.rendering import load_templates
 from services.recorded import started
-from services.serving import server_config
+from services.serving import keep_loaded, server_config
 from services.settings import Auth, Settings, read_settings, traces_wanted
 from services.telemetry.spans import tracing
 from services.web.app import create_app
@@ -35,9 +36,10 @@ def serve() -> None:
         started(engine, settings, "api", now=SystemClock().now())
         _greet(settings, engine)
         with tracing("api", wanted=traces_wanted()):
-            uvicorn.Server(
-                server_config(create_app(settings, engine), address_connections=settings.address_connections)
-            ).run(sockets=[bound])
+            served = create_app(settings, engine)
+            load_templates()
+            keep_loaded()
+            uvicorn.Server(server_config(served, address_connections=settings.address_connections)).run(sockets=[bound])
 
 
 def _greet(settings: Settings, engine: Engine) -> None:

@@ -85,10 +85,7 @@ def _names(session: Session, cascade: str, window: Window, as_of: datetime) -> d
     """What each decision is called: the user's own id, or ours where there is none or it is not
     unique.
     """
-    named = {
-        decision.id: decision.external_id
-        for decision in decisions.decisions_between(session, cascade, window, as_of=as_of)
-    }
+    named = decisions.external_ids_between(session, cascade, window, as_of=as_of)
     seen: dict[str, int] = {}
     for name in named.values():
         if name is not None:

@@ -1,6 +1,7 @@
 """`compact`: the upkeep of what is stored, every hour, for all cascades together.
 
-The coming months' partitions are made; vectors are forgotten, merged and swept.
+The coming months' partitions are made; figures are summed by day and labels counted by hour;
+vectors are forgotten, merged and swept.
 """
 
 import logging
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from knowgate import Window
 from services.jobs.job import JobContext, raise_if_stopping
+from services.jobs.sums import count_labels, sum_figures
 from services.jobs.timetable import ALL_CASCADES, last_due
 from services.vectors.retention import forget_expired
 from services.vectors.shard_compaction import compact
@@ -50,6 +52,8 @@ class CompactJob:
         with transaction(context.engine) as session:
             guard(session)
             partitions.ensure_partitions(session, partitions.months_ahead(now))
+        summed = sum_figures(context, guard)
+        count_labels(context, guard)
         # In this order: a merge leaves behind what is forgotten, a sweep what a merge let go of.
         engine, settings = context.engine, context.settings
         forgotten = forget_expired(engine, settings.vector_retention, now=now, guard=guard)
@@ -62,6 +66,8 @@ class CompactJob:
             f"merged {compacted.merged} shards into {compacted.written}",
             f"removed {swept.superseded + swept.orphans + swept.unfinished} files",
         ]
+        if summed:
+            parts.append(f"summed the figures of {summed} days")
         if compacted.damaged:
             parts.append(f"{len(compacted.damaged)} damaged: `knowgate vectors verify` names them")
         outcome = ", ".join(parts)

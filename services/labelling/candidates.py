@@ -42,7 +42,7 @@ def candidates(
     labels = labels_by_source(session, cascade, window, as_of=as_of)
     said = {(labels.decision_id[row], int(labels.tier[row])) for row in np.flatnonzero(labels.source == source.value)}
     erased = erased_between(session, cascade, window)
-    externals = {one.id: one.external_id for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
+    externals = decisions.external_ids_between(session, cascade, window, as_of=as_of)
     answered, ids = examples.answered, examples.uuids()
     return tuple(
         Candidate(

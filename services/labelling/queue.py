@@ -34,20 +34,24 @@ import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from evidence.estimation.label_allocation import LEVEL, label_rate
-from knowgate._records.records import Decision, Role, Window
+from knowgate._records.records import Role, Window
 from knowgate.spec import CascadeSpec, TargetKind
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
-from services.outcome_tables.columns import IntArray
+from services.outcome_tables.columns import FloatArray, IntArray
 from store.ledger.erased import erased_between
 from store.releases import cascades
 from store.traffic import decisions
+from store.traffic.attempt_columns import taken, uuids
 from store.traffic.example_columns import Examples
 from store.traffic.examples import labelled
+from store.traffic.newest import blocks
 from store.traffic.undeclared import undeclared
 
 PERSON = b"kg.label"
-_READ = ("role", "model", "revision", "slice", "prompt", "answer", "correct", "run_propensity")
+_READ = ("role", "model", "revision", "slice", "prompt", "answer", "answer_key", "correct", "run_propensity")
+_BLOCK = 20_000  # decisions that are read at once
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,50 +88,90 @@ def label_queue(
     if rate is not None and budget is not None:
         raise InputInvalid("--rate and --budget: give one of the two")
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of, columns=_READ, trusted=spec.targets.trusted)
-    ids = examples.uuids()
-    teaching = _teaching(session, examples, spec, window)
-    open_rows = [
-        rows
-        for rows in (rows[teaching[rows]] for rows in _by_decision(examples))
-        if np.isnan(examples.correct[rows]).any()
-    ]
-    worths = [worth(examples, rows, spec, aim or _aim_of(spec)) for rows in open_rows]
+    drawing = _Drawing(spec=spec, aim=aim or _aim_of(spec), key=key, as_of=as_of)
     if budget is not None:
-        rate = label_rate(worths, budget) if worths else 0.0
-    chances = [min(1.0, (spec.exploration_rate if rate is None else rate) * one) for one in worths]
-    drawn = [
-        (rows, chance)
-        for rows, chance in zip(open_rows, chances, strict=True)
-        if label_coin(key, ids[rows[0]]) < chance
-    ]
-    by_id = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
+        parts = [_open(session, part, drawing).worth for part in blocks(session, cascade, window, size=_BLOCK)]
+        worths = np.concatenate(parts) if parts else np.zeros(0)
+        rate = label_rate(worths, budget) if len(worths) else 0.0
+    wanted = spec.exploration_rate if rate is None else rate
     return tuple(
-        _queued(examples, row, by_id[ids[row]], chance)
-        for rows, chance in drawn
-        for row in rows
-        if np.isnan(examples.correct[row])
+        answer
+        for part in blocks(session, cascade, window, size=_BLOCK)
+        for answer in _drawn(session, part, drawing, wanted)
     )
 
 
-def worth(examples: Examples, rows: IntArray, spec: CascadeSpec, aim: Aim) -> float:
-    """How likely one decision is to be drawn, beside one that tells of the drop and whose last tier
-    ran for certain, or by an unknown coin; `rows` are those of its attempts that teach.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """What is drawn for, and by which coin."""
+
+    spec: CascadeSpec
+    aim: Aim
+    key: bytes
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Open:
+    """The decisions of a window that a label would teach something of."""
+
+    examples: Examples
+    teaching: BoolArray  # [attempts]
+    decisions: IntArray  # [n] their numbers in the examples
+    worth: FloatArray  # [n]
+
+
+def _open(session: Session, window: Window, drawing: _Drawing) -> _Open:
+    spec = drawing.spec
+    examples = labelled(session, spec.name, window, as_of=drawing.as_of, columns=_READ, trusted=spec.targets.trusted)
+    teaching = _teaching(session, examples, spec, window)
+    waiting = np.bincount(examples.decision[teaching & np.isnan(examples.correct)], minlength=examples.decisions)
+    chosen = np.flatnonzero(waiting)
+    return _Open(
+        examples=examples, teaching=teaching, decisions=chosen, worth=_worths(examples, teaching, drawing)[chosen]
+    )
+
+
+def _drawn(session: Session, window: Window, drawing: _Drawing, rate: float) -> Iterator[QueuedAnswer]:
+    found = _open(session, window, drawing)
+    examples = found.examples
+    first = np.flatnonzero(np.diff(examples.decision, prepend=-1))
+    chances = np.minimum(1.0, rate * found.worth)
+    coins = [label_coin(drawing.key, one) for one in uuids(examples.ids[first[found.decisions]])]
+    of_decision = np.full(examples.decisions, np.nan)
+    drawn = np.asarray(coins) < chances
+    of_decision[found.decisions[drawn]] = chances[drawn]
+    rows = np.flatnonzero(found.teaching & np.isnan(examples.correct) & ~np.isnan(of_decision[examples.decision]))
+    ids = uuids(examples.ids[rows])
+    names = decisions.external_ids_of(session, set(ids))
+    for row, decision_id in zip(rows.tolist(), ids, strict=True):
+        chance = float(of_decision[examples.decision[row]])
+        yield _queued(examples, row, decision_id, names[decision_id], chance)
+
+
+def _worths(examples: Examples, teaching: BoolArray, drawing: _Drawing) -> FloatArray:
+    """[decisions] how likely each is to be drawn, beside one that tells of the drop and whose last
+    tier ran for certain, or by an unknown coin; of its attempts those count that teach.
     """
-    if aim is Aim.ACCURACY:
-        return 1.0
-    if len(rows) < 2 or spec.last not in examples.tier[rows] or _agree(examples, rows, spec):
-        return LEVEL
-    chosen = (examples.tier[rows] == spec.last) | (examples.role[rows] == Role.EXPLORATION)
-    chance = float(examples.run_propensity[rows[chosen]].min())  # one coin ran all that a coin ran
-    return 1.0 if np.isnan(chance) else 1.0 / chance
+    n, spec = examples.decisions, drawing.spec
+    if drawing.aim is Aim.ACCURACY:
+        return np.ones(n)
+    at = examples.decision
+    last = teaching & (examples.tier == spec.last)
+    tells = (np.bincount(at[teaching], minlength=n) >= 2) & (np.bincount(at[last], minlength=n) > 0)
+    chosen = last | (teaching & (examples.role == Role.EXPLORATION))
+    chance = np.full(n, np.inf)  # one coin ran all that a coin ran
+    np.minimum.at(chance, at[chosen], examples.run_propensity[chosen])
+    with np.errstate(divide="ignore"):
+        worth = np.where(np.isnan(chance), 1.0, 1.0 / chance)
+    return np.where(tells & ~_agree(examples, teaching, spec), worth, LEVEL)
 
 
 def _aim_of(spec: CascadeSpec) -> Aim:
     return Aim.DROP if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else Aim.ACCURACY
 
 
-def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: Window) -> npt.NDArray[np.bool_]:
+def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: Window) -> BoolArray:
     """[n] whether a label of the attempt would teach anything."""
     foreign = undeclared(examples, spec)
     begun = examples.at_tier(0)
@@ -143,21 +187,21 @@ def label_coin(key: bytes, decision_id: UUID) -> float:
     return float(int.from_bytes(digest, "big") >> 11) / 2.0**53
 
 
-def _by_decision(examples: Examples) -> Iterator[IntArray]:
-    order = np.arange(examples.rows)
-    yield from np.split(order, np.flatnonzero(np.diff(examples.decision)) + 1) if examples.rows else ()
+def _agree(examples: Examples, teaching: BoolArray, spec: CascadeSpec) -> BoolArray:
+    """[decisions] whether every tier ran and gave the same answer: then the drop is 0 whatever the
+    truth.
+    """
+    n, at = examples.decisions, examples.decision
+    first = taken(examples.answer_key, examples.at_tier(0)[at])
+    same = teaching & (examples.answer_key == first) & (first >= 0)
+    ran = np.bincount(at[teaching], minlength=n) == len(spec.tiers)
+    return np.asarray(ran & (np.bincount(at[same], minlength=n) == len(spec.tiers)), dtype=np.bool_)
 
 
-def _agree(examples: Examples, rows: IntArray, spec: CascadeSpec) -> bool:
-    """Whether every tier ran and gave the same answer: then the drop is 0 whatever the truth."""
-    answers = set(examples.answer[rows])
-    return len(rows) == len(spec.tiers) and len(answers) == 1 and None not in answers
-
-
-def _queued(examples: Examples, row: int, decision: Decision, chance: float) -> QueuedAnswer:
+def _queued(examples: Examples, row: int, decision_id: UUID, external_id: str | None, chance: float) -> QueuedAnswer:
     return QueuedAnswer(
-        decision_id=decision.id,
-        external_id=decision.external_id,
+        decision_id=decision_id,
+        external_id=external_id,
         tier=int(examples.tier[row]),
         model=examples.model[row],
         slice=examples.slice[row],

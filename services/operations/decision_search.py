@@ -151,7 +151,7 @@ def reason_word(reason: Reason) -> str:
     """Why an answer was not kept, as a person says it.
 
     >>> reason_word(Reason.NO_BUNDLE), reason_word(Reason.UNCERTIFIED_REQUEST)
-    ('no bundle', 'no certificate covers the request')
+    ('there is no bundle for these models', 'no certificate covers the request')
     """
     return REASONS.get(reason.value, "no certificate covers the request")
 

@@ -23,10 +23,12 @@ WORK = {
     "promote": "judges certified bundles",
     "register": "records bundles in MLflow",
     "deliver": "sends messages",
+    "renew": "sends open alerts again to receivers that forget",
+    "ping": "says outside that the scheduler is alive",
     "seal": "seals the ledger",
     "export": "writes labels and verdicts for other systems",
     "days": "writes days whose labels are in to files beside the vectors",
-    "compact": "puts vectors together, and lets go of old ones",
+    "compact": "sums figures and labels; puts vectors together, and lets go of old ones",
 }
 
 

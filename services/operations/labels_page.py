@@ -24,7 +24,7 @@ from store.traffic.labels import Waiting
 
 DAYS = 30  # of arrivals
 LATE = timedelta(days=14)  # at least so old are the decisions whose labels are counted on the first of them
-WATCHED = 10_000  # decisions whose labels' delays are looked at: the newest that have had their time
+WATCHED = 5000  # decisions whose labels' delays are looked at: the newest that have had their time
 DRAWN_FROM = 1000  # decisions that the shown part of the queue is drawn from: the newest
 QUEUED = 50  # answers that are shown
 QUANTILES = (0.5, 0.9, 0.99)

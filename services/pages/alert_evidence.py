@@ -95,8 +95,8 @@ def evidence_of(session: Session, story: AlertStory, spec: CascadeSpec | None) -
     alert, rule = story.alert, Rule(story.alert.rule)
     ended = alert.resolved_at or max((ring.rang_at for ring in story.rings), default=alert.opened_at)
     names = {name.value for name in _OF_RULE[rule]} | {FigureName.RETAINED_SHARE.value}
-    rows = figures(session, alert.cascade, names=sorted(names), since=alert.opened_at - BEFORE, until=ended + AFTER)
-    whole = [row for row in rows if row.slice is None]
+    since, until = alert.opened_at - BEFORE, ended + AFTER
+    whole = figures(session, alert.cascade, names=sorted(names), since=since, until=until, slices=False)
     return Evidence(
         charts=_charts(whole, rule, story, spec),
         checks=tuple(Check(text=text, href=_address(alert.cascade, href)) for text, href in _CHECKS[rule]),

@@ -6,6 +6,7 @@ Every figure that is stored is in the table at the end of a page, the unknown on
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from monitoring.rules.words import GATES
 from services.pages.numbers import between, tell
 from store.watching.figure_means import FigureMean
 from store.watching.figures import FigureRow
@@ -40,22 +41,7 @@ TITLES = {
     "overconfidence": "Wrong although the small model was sure",
     "ood_only_share": "Sent on only because unlike what the probe has seen",
 }
-# Why a query was sent on, after its figure's name.
-REASONS = {
-    "p_ik": "the small model does not know (P(IK))",
-    "p_t": "its answer is not probable enough (P(T))",
-    "score": "the small model is not sure enough (score)",
-    "ood": "unlike what the probe has seen (ood)",
-    "missing_signal": "a signal is missing",
-    "fingerprint_mismatch": "the hidden state is of another model",
-    "p_t_kind_mismatch": "P(T) is of another kind",
-    "no_bundle": "no bundle",
-    "expired": "the assignment had expired",
-    "escalate_all": "nothing is kept: stopped, or the policy says so",
-    "observe": "observed, not switched on",
-}
-
-
+REASONS = {reason.value: why for reason, why in GATES.items()}  # after its figure's name
 ESCALATIONS = tuple(f"escalated_share.{reason}" for reason in REASONS)  # figures, by why
 
 
@@ -76,7 +62,7 @@ def title_of(name: str) -> str:
     """What a person calls a figure.
 
     >>> title_of("escalated_share.ood")
-    'Sent on: unlike what the probe has seen (ood)'
+    'Sent on: they are unlike what the probe has seen (ood)'
     """
     base, _, of = name.partition(".")
     if base == "escalated_share" and of in REASONS:

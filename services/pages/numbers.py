@@ -5,6 +5,8 @@ A figure's name says its unit (docs/monitoring.md), so `tell` needs no other wor
 
 from datetime import datetime, timedelta
 
+from monitoring.rules import words
+
 UNKNOWN = "–"
 POINTS = ("drop", "calibration_in_the_large", "ood_gain")  # differences of shares
 SHARES = ("share", "rate", "coverage", "cbpe", "overconfidence", "ece", "called_right", "called_wrong", "as_good")
@@ -18,7 +20,7 @@ def percent(value: float | None) -> str:
     >>> percent(0.3321), percent(-0.05), percent(None)
     ('33.2 %', '−5.0 %', '–')
     """
-    return UNKNOWN if value is None else _minus(f"{100 * value:.1f} %")
+    return UNKNOWN if value is None else words.percent(value, digits=1)
 
 
 def points(value: float | None) -> str:
@@ -27,7 +29,7 @@ def points(value: float | None) -> str:
     >>> points(0.018), points(-0.0004)
     ('1.8 points', '0.0 points')
     """
-    return UNKNOWN if value is None else f"{_tenths(100 * value)} points"
+    return UNKNOWN if value is None else f"{words.points(value, digits=1)} points"
 
 
 def usd(value: float | None) -> str:
@@ -148,7 +150,7 @@ def between(name: str, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     if is_share(name):
-        return f"{_tenths(100 * low)} – {_tenths(100 * high)}"
+        return f"{words.points(low, digits=1)} – {words.points(high, digits=1)}"
     return f"{tell(name, low)} – {tell(name, high)}"
 
 
@@ -181,11 +183,6 @@ def span(length: timedelta) -> str:
         return f"{seconds // 3600:.0f} h"
     days = seconds / 86400
     return f"{days:.0f} d" if days < 90 else f"{days / 30.44:.0f} months"
-
-
-def _tenths(value: float) -> str:
-    text = f"{value:.1f}"
-    return "0.0" if text == "-0.0" else _minus(text)
 
 
 def _scaled(size: float, letters: dict[str, str]) -> str:

@@ -29,6 +29,12 @@ def templates() -> Environment:
     return environment
 
 
+def load_templates() -> None:
+    """Read every template, so that nobody who looks first waits for it."""
+    for name in templates().list_templates():
+        templates().get_template(name)
+
+
 def document_shown(text: str) -> dict[str, Any]:
     """A bundle's document as templates read it, with what its certificate's δ is the chance against
     in words.

@@ -1,12 +1,14 @@
 """The overview, and the pages of one cascade that this floor draws from figures."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from services.http.access import InAccess
 from services.http.context import InContext
 from services.pages.act_page import acts_block
 from services.pages.cascades import cascade_page, overview
-from services.pages.cascades.ranges import range_of
+from services.pages.cascades.ranges import RANGES, range_of
 from services.pages.cascades.sample import sample_of
 from services.pages.cascades.tables import figures_of, slices_of
 from services.pages.responses import LOOKS, framed, problem
@@ -61,7 +63,8 @@ def get_slices(request: Request, name: str, context: InContext, range: str = "")
             slices = slices_of(session, spec, chosen)
     except (CascadeUnknown, RecordUnreadable) as error:
         return problem(request, context, str(error))
-    return framed(request, context, "slices.html", title=f"Slices of {name}", name=name, slices=slices, chosen=chosen)
+    shown: dict[str, Any] = {"name": name, "slices": slices, "chosen": chosen, "ranges": RANGES}
+    return framed(request, context, "slices.html", title=f"Slices of {name}", **shown)
 
 
 @router.get("/cascades/{name}/figures")

@@ -29,6 +29,7 @@ from store.tables import (
     VectorPlaceRow,
     WaitingLabelRow,
 )
+from store.traffic.known_hours import forget_decision
 from store.traffic.vectors import VectorPlace, locked_shards
 
 
@@ -62,6 +63,7 @@ def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Era
     vectors = _drop_vectors(session, decision_id)
     emptied = empty_leaves(session, subjects)
     _clear(session, decision_id, now)
+    forget_decision(session, row.cascade, decision_id)  # answers that are gone are the same no more
     leaves.note_stored(session, coverage.of_model(DecisionRow), [(decision_id,)], now=now)
     note = {"decision": str(decision_id), "erased_at": now.isoformat(), "leaves": emptied}
     ledger.append_leaf(session, row.cascade, "erasure", str(decision_id), documents.write(note), now=now)

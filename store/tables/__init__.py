@@ -13,9 +13,9 @@ from store.tables.disclosure import DisclosureRow, ServiceStartRow
 from store.tables.grader import GraderErrorRow, GraderRow
 from store.tables.job_run import JobRunRow
 from store.tables.job_tick import JobTickRow
-from store.tables.label import LabelRow, WaitingLabelRow
+from store.tables.label import KnownCountRow, KnownHourRow, LabelRow, WaitingLabelRow
 from store.tables.ledger import LedgerBatchRow, LedgerLeafRow
-from store.tables.monitoring import AlarmStateRow, CohortFigureRow, DriftReportRow
+from store.tables.monitoring import AlarmStateRow, CohortFigureRow, DriftReportRow, FigureDayRow, SummedDayRow
 from store.tables.outbox import OutboxRow
 from store.tables.promotion import PromotionRow
 from store.tables.season import SeasonRow
@@ -44,11 +44,14 @@ __all__ = [
     "DeliveryTryRow",
     "DisclosureRow",
     "DriftReportRow",
+    "FigureDayRow",
     "FingerprintRow",
     "GraderErrorRow",
     "GraderRow",
     "JobRunRow",
     "JobTickRow",
+    "KnownCountRow",
+    "KnownHourRow",
     "LabelRow",
     "LedgerBatchRow",
     "LedgerLeafRow",
@@ -58,6 +61,7 @@ __all__ = [
     "SeasonRow",
     "ServiceStartRow",
     "SignInRow",
+    "SummedDayRow",
     "TokenRow",
     "VectorPlaceRow",
     "VectorShardRow",

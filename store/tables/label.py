@@ -8,7 +8,7 @@ moves when the decision arrives.
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.tables.base import Base
@@ -22,6 +22,7 @@ class LabelRow(Base):
     __tablename__ = "label"
     __table_args__ = (
         ForeignKeyConstraint(["decision_id", "tier"], ["attempt.decision_id", "attempt.tier"]),
+        Index("ix_label_arrival", "arrival"),
         CheckConstraint(_SOURCES, name="source"),
         CheckConstraint("correct >= 0 and correct <= 1", name="correct"),
         {"postgresql_partition_by": "RANGE (decision_id)"},
@@ -68,3 +69,25 @@ class WaitingLabelRow(Base):
     grader: Mapped[str | None]
     origin: Mapped[str | None]
     parked: Mapped[str | None]  # why it will not be adopted by the decision it names; None = that is not there yet
+
+
+class KnownHourRow(Base):
+    """How many decisions of one hour say what a promise is about (`store.traffic.known`)."""
+
+    __tablename__ = "known_hour"
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    question: Mapped[str] = mapped_column(primary_key=True)  # which tiers, by whose labels
+    hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # since 1970
+    known: Mapped[int]
+    counted_at: Mapped[datetime]
+
+
+class KnownCountRow(Base):
+    """Up to when everything that was received is in the hours of one question."""
+
+    __tablename__ = "known_count"
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    question: Mapped[str] = mapped_column(primary_key=True)
+    read_until: Mapped[datetime]

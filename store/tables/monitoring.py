@@ -35,6 +35,46 @@ class CohortFigureRow(Base):
     computed_at: Mapped[datetime]
 
 
+class FigureDayRow(Base):
+    """One figure over the windows that start on one UTC day, as sums from which its mean and the
+    reach of that follow (`store.watching.figure_sums`); made of `cohort_figure`, and again where
+    that has changed.
+    """
+
+    __tablename__ = "figure_day"
+    __table_args__ = (Index("ix_figure_day_cascade_day", "cascade", "day"),)
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    slice: Mapped[str] = mapped_column(primary_key=True)
+    tier: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    mature: Mapped[bool] = mapped_column(primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # since 1970
+    windows: Mapped[int]
+    window_start: Mapped[datetime]  # of the first window
+    window_end: Mapped[datetime]  # of the last
+    known: Mapped[int]  # windows with a value
+    bounded: Mapped[int]  # with an interval too
+    n: Mapped[int]
+    total: Mapped[float]
+    weighted: Mapped[float]
+    below: Mapped[float]
+    above: Mapped[float]
+    weighted_below: Mapped[float]
+    weighted_above: Mapped[float]
+    not_identified: Mapped[str | None]
+
+
+class SummedDayRow(Base):
+    """A day whose rows of `figure_day` say what `cohort_figure` says."""
+
+    __tablename__ = "summed_day"
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    summed_at: Mapped[datetime]
+
+
 class DriftReportRow(Base):
     """One drift report, as JSON; pages are rendered from it on demand."""
 

@@ -6,7 +6,7 @@ which partition, it lies; an `occurred_at` far from it is therefore refused. A r
 stored is named and the others are stored.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -23,6 +23,7 @@ from knowgate._records.records import Decision, Window
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects, partitions
+from store.batches import batched
 from store.days.day_files import files_between, left_files, touch
 from store.days.day_reader import newest_named
 from store.days.recall import left_decisions, recall
@@ -216,6 +217,31 @@ def external_ids(session: Session, cascade: str) -> Iterator[str]:
     query = select(DecisionRow.external_id).where(DecisionRow.cascade == cascade, DecisionRow.external_id.is_not(None))
     for name in session.scalars(query.execution_options(yield_per=10_000)):
         yield str(name)
+
+
+def external_ids_of(session: Session, ids: Collection[UUID]) -> dict[UUID, str | None]:
+    """The external id of each of these decisions."""
+    found: dict[UUID, str | None] = {}
+    for chunk in batched(sorted(ids), _PAGE):
+        rows = session.execute(select(DecisionRow.id, DecisionRow.external_id).where(DecisionRow.id.in_(chunk)))
+        found |= {row.id: row.external_id for row in rows}
+    gone = [one for one in ids if one not in found]
+    return found | {one.decision["id"]: one.decision["external_id"] for one in left_decisions(session, gone)}
+
+
+def external_ids_between(session: Session, cascade: str, window: Window, *, as_of: datetime) -> dict[UUID, str | None]:
+    """The external id of each decision of a window of decision time that had been received by
+    then.
+    """
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    of = (DecisionRow.cascade == cascade, DecisionRow.id >= low, DecisionRow.id < high)
+    query = select(DecisionRow.id, DecisionRow.external_id).where(*of, DecisionRow.received_at <= as_of)
+    found = {row.id: row.external_id for row in session.execute(query.order_by(DecisionRow.id))}
+    for file in files_between(session, cascade, low, high):
+        if file.left_at is not None:
+            left = left_between(session, file, max(low, file.low), min(high, file.high), as_of)
+            found |= {one.id: one.external_id for one in left}
+    return found
 
 
 def decisions_between(

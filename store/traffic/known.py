@@ -1,15 +1,20 @@
 """How many decisions say what a promise is about, first tier beside last."""
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.records import LabelSource, Window
 from store import partitions
 from store.tables import AttemptRow, DecisionRow, LabelRow
+from store.traffic import known_hours
+from store.traffic.known_hours import Question, gaps, hour_of, hour_start, kept_hours
+
+_AT_ONCE = 24  # hours that are counted in one transaction
 
 
 def known_decisions(
@@ -26,14 +31,69 @@ def known_decisions(
     `as_of`, and, unless it is None, tier `last` too; where both gave the same text that tells the
     drop without a label.
 
-    Counted up to `at_most`, beyond which who asks "so many?" need not wait.
+    Hours whose count is kept and holds are not looked at again. Counted up to `at_most`, beyond
+    which who asks "so many?" need not wait.
     """
-    within = (DecisionRow.cascade == cascade, *_within(DecisionRow.id, window), DecisionRow.received_at <= as_of)
-    known = _labelled(0, window, as_of, trusted)
-    if last is not None:
-        known = or_(and_(known, _labelled(last, window, as_of, trusted)), _agree(last, window))
-    counted: Any = select(DecisionRow.id).where(*within, known).limit(at_most).subquery()
-    return session.scalar(select(func.count()).select_from(counted)) or 0
+    question = Question(cascade=cascade, last=last, trusted=trusted)
+    kept = kept_hours(session, question, window, as_of=as_of)
+    total = sum(kept.values())
+    for gap in gaps(window, kept):
+        left = None if at_most is None else at_most - total
+        if left is not None and left <= 0:
+            break
+        counted: Any = _known(question, gap, as_of).limit(left).subquery()
+        total += session.scalar(select(func.count()).select_from(counted)) or 0
+    return total if at_most is None else min(total, at_most)
+
+
+def recount(session: Session, question: Question, window: Window, *, now: datetime) -> None:
+    """Count the kept hours of a window again that anything was received for since they were; call
+    it before `count_missing`.
+    """
+    known_hours.hold_counts(session, question.cascade)
+    since = known_hours.read_until(session, question)
+    touched = None
+    if since is not None and since <= now:  # else a clock was set back, and nothing is known of what came since
+        touched = known_hours.touched_hours(session, question, since=since, window=window)
+    if touched is None:
+        known_hours.forget_hours(session, question)
+    else:
+        kept = touched - set(known_hours.missing_hours(session, question, window))
+        for hour in sorted(kept):
+            _count(session, question, [hour], now)
+    known_hours.put_read_until(session, question, now=now)
+
+
+def count_missing(session: Session, question: Question, window: Window, *, now: datetime) -> bool:
+    """Count the newest hours of a window that were not counted yet, a day of them; whether that was
+    not the last.
+    """
+    known_hours.hold_counts(session, question.cascade)
+    missing = known_hours.missing_hours(session, question, window)
+    _count(session, question, missing[-_AT_ONCE:], now)
+    return len(missing) > _AT_ONCE
+
+
+def _count(session: Session, question: Question, hours: list[int], now: datetime) -> None:
+    if not hours:
+        return
+    window = Window(start=hour_start(hours[0]), end=hour_start(hours[-1] + 1))
+    counts = Counter(hour_of(key) for key in session.scalars(_known(question, window, now)))
+    known_hours.put_hours(session, question, {hour: counts[hour] for hour in hours}, now=now)
+
+
+def _known(question: Question, window: Window, as_of: datetime) -> Select[Any]:
+    """The ids of the decisions that are known."""
+    within = (
+        DecisionRow.cascade == question.cascade,
+        *_within(DecisionRow.id, window),
+        DecisionRow.received_at <= as_of,
+    )
+    known = _labelled(0, window, as_of, question.trusted)
+    if question.last is not None:
+        both = and_(known, _labelled(question.last, window, as_of, question.trusted))
+        known = or_(both, _agree(question.last, window))
+    return select(DecisionRow.id).where(*within, known)
 
 
 def _within(decision_id: Any, window: Window) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -2,25 +2,53 @@
 
 Windows share no decision, so the reach of each one's interval is that of an independent estimate,
 and reaches add up as squares do, below and above apart (the MOVER of Zou & Donner, Statistics in
-Medicine 27, 2008). It is summed where the rows are, since a year of hours is read for a few points.
+Medicine 27, 2008). It is summed where the rows are; of days that have ended their sums are read
+(`store.watching.figure_sums`), since a year of hours is read for a few points.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    BigInteger,
+    Label,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    values,
+)
+from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.records import Window
 from store import dialects
-from store.tables import CohortFigureRow
+from store.tables import CohortFigureRow, FigureDayRow, SummedDayRow
+from store.watching.figure_sums import (
+    EPOCH,
+    FigureSum,
+    day_number,
+    day_start,
+    first_whole_day,
+    sum_of,
+    summed_days,
+    sums_of_days,
+    sums_of_rows,
+)
 from store.watching.figures import WHOLE
 
-_ROW = CohortFigureRow
+NO_DAY = -1  # before all days
+_ROW, _DAY = CohortFigureRow, FigureDayRow
 # Not the plain column: SQLite would walk the index of slices, which is all of a cascade's time.
 _SLICE = func.coalesce(_ROW.slice, "")
 
@@ -62,34 +90,59 @@ class Wanted:
     summed: Collection[str] = ()  # names that are summed and not averaged
 
 
-def means(session: Session, wanted: Wanted, *, per: Per = Per.ALL) -> tuple[FigureMean, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """Where a window's figures are read from."""
+
+    first: int  # day, and the one behind the last, of those whose sums are read
+    last: int
+    days: bool  # whether there are any
+    rows: tuple[Window, ...]  # parts that are read row by row
+
+
+def means(session: Session, wanted: Wanted, *, per: Per = Per.ALL, days: int = 1) -> tuple[FigureMean, ...]:
     """Every wanted figure over the whole window, per UTC day or part of one that a window starts
-    in, or per window; mature and immature apart, in order of time.
+    in, or per window; mature and immature apart, in order of time. `days`: so many days are put
+    together, per day.
     """
-    by: tuple[Any, ...] = ()
-    if per in (Per.DAY, Per.THREE_HOURS):
-        by = (dialects.part_of_day(session, _ROW.window_start, 24 if per is Per.DAY else 3),)
-    elif per is Per.WINDOW:
-        by = (_ROW.window_start, _ROW.window_end)
-    query = _summed((_ROW.name, _ROW.mature, *by)).where(
-        *_within(wanted), _ROW.slice == (wanted.slice or ""), _one_maturity(session, wanted)
-    )
-    found = [_mean(row, wanted.summed, wanted.slice) for row in session.execute(query)]
+    newest = _newest_mature(session, wanted)
+    same = _asked(wanted) | {"slice": wanted.slice or "", "newest": newest or EPOCH}
+    if per in (Per.THREE_HOURS, Per.WINDOW):
+        rows = session.execute(_of_rows(_dialect(session), per), same | _during(wanted.window))
+        found = [_mean(sum_of(row), row.name, row.mature, wanted) for row in rows]
+        return tuple(sorted(found, key=lambda one: one.window.start))
+    left_out = NO_DAY if newest is None else day_number(newest)
+    plan = _plan(session, wanted, left_out)
+    added: dict[tuple[str, bool, int], FigureSum] = {}
+    for row in _planned(session, plan, same | {"left_out": left_out, "stride": days}, per):
+        one = sum_of(row)
+        key = (row.name, row.mature, day_number(one.window_start) // days if per is Per.DAY else 0)
+        added[key] = one if key not in added else added[key].plus(one)
+    found = [_mean(one, name, mature, wanted) for (name, mature, _), one in added.items()]
     return tuple(sorted(found, key=lambda one: one.window.start))
 
 
 def slice_means(session: Session, wanted: Wanted) -> tuple[FigureMean, ...]:
     """The same of each slice, over the whole window, in order of their names."""
-    query = _summed((_ROW.name, _ROW.mature, _SLICE.label("slice"))).where(*_within(wanted), _SLICE != "")
-    found = [_mean(row, wanted.summed, row.slice) for row in session.execute(query)]
+    plan, added = _plan(session, wanted, NO_DAY), dict[tuple[str, bool, str], FigureSum]()
+    for row in _planned(session, plan, _asked(wanted) | {"left_out": NO_DAY}, None):
+        key, one = (row.name, row.mature, row.slice), sum_of(row)
+        added[key] = one if key not in added else added[key].plus(one)
+    found = [_mean(one, name, mature, replace(wanted, slice=of)) for (name, mature, of), one in added.items()]
     return tuple(sorted(found, key=lambda one: (one.slice or "", one.name)))
 
 
 def slice_names(session: Session, cascade: str, window: Window) -> tuple[str, ...]:
     """The slices that decisions of these windows belong to, sorted."""
-    wanted = Wanted(cascade=cascade, names=("queries",), window=window)
-    query = select(_SLICE).where(*_within(wanted), _SLICE != "").distinct()
-    return tuple(sorted(session.scalars(query)))
+    query = select(_SLICE).where(
+        _ROW.cascade == cascade,
+        _ROW.tier == WHOLE,
+        _ROW.name == "queries",
+        _ROW.window_start >= window.start,
+        _ROW.window_start < window.end,
+        _SLICE != "",
+    )
+    return tuple(sorted(session.scalars(query.distinct())))
 
 
 def joined(parts: Sequence[FigureMean], *, summed: bool = False) -> FigureMean | None:
@@ -128,72 +181,148 @@ def last_watched(session: Session, cascade: str) -> datetime | None:
     return max((end for end in ends if end is not None), default=None)
 
 
-def _within(wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
-    return (
-        _ROW.cascade == wanted.cascade,
-        _ROW.tier == (WHOLE if wanted.tier is None else wanted.tier),
-        _ROW.name.in_(sorted(wanted.names)),
-        _ROW.window_start >= wanted.window.start,
-        _ROW.window_start < wanted.window.end,
+# Statements are built once: to build one takes longer than to run it.
+
+
+@cache
+def _of_rows(dialect: str, per: Per | None) -> Select[Any]:
+    """The sums of rows of a part of the window; `per` None: of each slice."""
+    by: tuple[Any, ...] = {
+        Per.WINDOW: (_ROW.window_start, _ROW.window_end),
+        Per.THREE_HOURS: (dialects.part_of_day(dialect, _ROW.window_start, 3).label("part"),),
+        Per.DAY: (dialects.part_of_day(dialect, _ROW.window_start, 24).label("part"),),
+        None: (_SLICE.label("slice"),),
+    }.get(per, ())
+    query = _summed(_ROW, sums_of_rows(), by).where(
+        _ROW.mature.in_((False, True)),  # so that an index leads on to the time
+        _ROW.window_start >= bindparam("start"),
+        _ROW.window_start < bindparam("end"),
+    )
+    if per is None:
+        return query.where(_SLICE != "")
+    # Mature rows, and the others from where no window is mature: those before it say nothing new.
+    one_maturity = or_(_ROW.mature.is_(True), _ROW.window_start > bindparam("newest"))
+    return query.where(_ROW.slice == bindparam("slice"), one_maturity)
+
+
+@cache
+def _of_days(per: Per | None) -> Select[Any]:
+    """The same of the sums of whole days."""
+    parts: dict[Per | None, tuple[Any, ...]] = {
+        Per.DAY: ((_DAY.day // bindparam("stride", type_=BigInteger())).label("part"),),
+        None: (_DAY.slice,),
+    }
+    summed = and_(SummedDayRow.cascade == _DAY.cascade, SummedDayRow.day == _DAY.day)
+    query = _summed(_DAY, sums_of_days(), parts.get(per, ())).join(SummedDayRow, summed)
+    query = query.where(
+        _DAY.mature.in_((False, True)),
+        _DAY.day >= bindparam("first"),
+        _DAY.day < bindparam("last"),
+        _DAY.day != bindparam("left_out"),
+    )
+    if per is None:
+        return query.where(_DAY.slice != "")
+    one_maturity = or_(_DAY.mature.is_(True), _DAY.day > bindparam("left_out"))
+    return query.where(_DAY.slice == bindparam("slice"), one_maturity)
+
+
+def _summed(model: Any, sums: tuple[Any, ...], by: tuple[Any, ...]) -> Select[Any]:
+    labels = tuple(literal_column(one.name) if isinstance(one, Label) else one for one in by)
+    query = select(model.name, model.mature, *by, *sums).group_by(model.name, model.mature, *labels)
+    return query.where(
+        model.cascade == bindparam("cascade"),
+        model.tier == bindparam("tier"),
+        model.name.in_(bindparam("names", expanding=True)),
     )
 
 
-def _one_maturity(session: Session, wanted: Wanted) -> ColumnElement[bool]:
-    """Mature rows, and the others from where no window is mature: those before it say nothing
-    new.
-    """
-    newest = session.scalar(
-        select(func.max(_ROW.window_start)).where(
-            *_within(wanted), _ROW.slice == (wanted.slice or ""), _ROW.mature.is_(True)
+@cache
+def _newest_of(names: int) -> Select[Any]:
+    """Where the newest mature window of so many names starts."""
+    rows = [(bindparam(f"name_{number}", type_=Text()),) for number in range(names)]
+    asked = values(column("name", Text), name="asked").data(rows).cte()
+    other = aliased(_ROW)
+    last = (
+        # From the end of an index, name by name, and not by a look at all.
+        select(other.window_start)
+        .where(
+            other.cascade == bindparam("cascade"),
+            other.slice == bindparam("slice"),
+            other.tier == bindparam("tier"),
+            other.name == asked.c.name,
+            other.mature.is_(True),
+            other.window_start >= bindparam("start"),
+            other.window_start < bindparam("end"),
         )
+        .order_by(other.window_start.desc())
+        .limit(1)
+        .scalar_subquery()
     )
-    return true() if newest is None else or_(_ROW.mature.is_(True), _ROW.window_start > newest)
+    return select(func.max(last)).select_from(asked)
 
 
-def _summed(by: tuple[Any, ...]) -> Select[Any]:
-    known = _ROW.value.is_not(None)
-    bounded = and_(_ROW.value.is_not(None), _ROW.low.is_not(None), _ROW.high.is_not(None))
-    below, above = _ROW.value - _ROW.low, _ROW.high - _ROW.value
-    return select(
-        *by,
-        func.count().label("windows"),
-        func.min(_ROW.window_start).label("start"),
-        func.max(_ROW.window_end).label("end"),
-        func.count(_ROW.value).label("known"),
-        func.count(_ROW.value).filter(bounded).label("bounded"),
-        func.sum(_ROW.n).filter(known).label("n"),
-        func.sum(_ROW.value).label("total"),
-        func.sum(_ROW.n * _ROW.value).label("weighted"),
-        func.sum(below * below).label("below"),
-        func.sum(above * above).label("above"),
-        func.sum(_ROW.n * _ROW.n * below * below).label("weighted_below"),
-        func.sum(_ROW.n * _ROW.n * above * above).label("weighted_above"),
-        func.max(_ROW.not_identified).label("not_identified"),
-    ).group_by(*by)
+def _newest_mature(session: Session, wanted: Wanted) -> datetime | None:
+    asked = _asked(wanted) | _during(wanted.window) | {"slice": wanted.slice or ""}
+    names = asked.pop("names")
+    asked |= {f"name_{number}": name for number, name in enumerate(names)}
+    found: datetime | None = session.scalar(_newest_of(len(names)), asked)
+    return found
 
 
-def _mean(row: Any, summed: Collection[str], of: str | None) -> FigureMean:
-    n = int(row.n or 0)
+def _asked(wanted: Wanted) -> dict[str, Any]:
+    tier = WHOLE if wanted.tier is None else wanted.tier
+    return {"cascade": wanted.cascade, "tier": tier, "names": sorted(wanted.names)}
+
+
+def _during(window: Window) -> dict[str, Any]:
+    return {"start": window.start, "end": window.end}
+
+
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
+
+
+def _plan(session: Session, wanted: Wanted, left_out: int) -> _Plan:
+    """Sums of the days that lie in the window as a whole; rows of the rest, and of the day in which
+    windows begin to be immature.
+    """
+    first, last = first_whole_day(wanted.window.start), day_number(wanted.window.end)
+    days = [day for day in summed_days(session, wanted.cascade, first, last) if day != left_out]
+    edges = [(wanted.window.start, wanted.window.start), *((day_start(day), day_start(day + 1)) for day in days)]
+    edges.append((wanted.window.end, wanted.window.end))
+    gaps = (Window(start=before, end=after) for (_, before), (after, _) in pairwise(edges) if before < after)
+    return _Plan(first=first, last=last, days=bool(days), rows=tuple(gaps))
+
+
+def _planned(session: Session, plan: _Plan, asked: dict[str, Any], per: Per | None) -> Iterator[Any]:
+    """The rows of the sums that a plan reads."""
+    if plan.days:
+        yield from session.execute(_of_days(per), asked | {"first": plan.first, "last": plan.last})
+    for part in plan.rows:
+        yield from session.execute(_of_rows(_dialect(session), per), asked | _during(part))
+
+
+def _mean(one: FigureSum, name: str, mature: bool, wanted: Wanted) -> FigureMean:
     value, low, high = None, None, None
-    if row.known and (row.name in summed or n > 0):
-        adds = row.name in summed
-        value = row.total if adds else row.weighted / n
-        if row.bounded == row.known:
-            reach = (sqrt(row.below), sqrt(row.above)) if adds else _shrunk(row, n)
+    if one.known and (name in wanted.summed or one.n > 0):
+        adds = name in wanted.summed
+        value = one.total if adds else one.weighted / one.n
+        if one.bounded == one.known:
+            reach = (sqrt(one.below), sqrt(one.above)) if adds else _shrunk(one)
             low, high = value - reach[0], value + reach[1]
     return FigureMean(
-        name=row.name,
-        slice=of,
-        mature=row.mature,
-        window=Window(start=row.start, end=row.end),
-        windows=row.windows,
-        n=n,
+        name=name,
+        slice=wanted.slice,
+        mature=mature,
+        window=Window(start=one.window_start, end=one.window_end),
+        windows=one.windows,
+        n=one.n,
         value=value,
         low=low,
         high=high,
-        not_identified=row.not_identified,
+        not_identified=one.not_identified,
     )
 
 
-def _shrunk(row: Any, n: int) -> tuple[float, float]:
-    return sqrt(row.weighted_below) / n, sqrt(row.weighted_above) / n
+def _shrunk(one: FigureSum) -> tuple[float, float]:
+    return sqrt(one.weighted_below) / one.n, sqrt(one.weighted_above) / one.n

@@ -15,6 +15,7 @@ from store import dialects
 from store.batches import batched
 from store.rows import record_of, row_of
 from store.tables import CohortFigureRow
+from store.watching.figure_sums import forget_days
 
 ASKED_AT_ONCE = 25  # names: of a hundred pairs SQLite looks at all rows instead of asking for each
 WHOLE = -1  # the tier of a figure of the whole cascade; '' is its slice
@@ -44,6 +45,7 @@ def put_figures(session: Session, rows: Sequence[FigureRow]) -> None:
     """
     # A statement may not meet a row twice, so of equal keys the last is kept.
     latest = {_key(row): row for row in rows}
+    forget_days(session, ((row.cascade, row.window.start) for row in rows))
     dialects.upsert(session, CohortFigureRow, [_row(latest[key]) for key in sorted(latest)])
 
 
@@ -54,11 +56,14 @@ def figures(
     names: Iterable[str] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    slices: bool = True,
 ) -> tuple[FigureRow, ...]:
     """The cascade's figures of windows that end after `since` and start before `until`, oldest
-    first.
+    first; without `slices` those of all slices together alone, which an index leads to.
     """
     query = select(CohortFigureRow).where(CohortFigureRow.cascade == cascade)
+    if not slices:
+        query = query.where(CohortFigureRow.slice == "")
     if names is not None:
         query = query.where(CohortFigureRow.name.in_(list(names)))
     if since is not None:

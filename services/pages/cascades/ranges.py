@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from urllib.parse import urlencode
 
 from knowgate._records.records import Window
@@ -10,6 +11,7 @@ from store.watching.figure_means import Per
 LENGTHS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all"}
 USUAL = "7d"
+MOST_POINTS = 100  # of a line: of more days some are put together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,11 @@ class Range:
     def per(self) -> Per:
         """How fine its charts are."""
         return {"24h": Per.WINDOW, "7d": Per.THREE_HOURS}.get(self.word, Per.DAY)
+
+    @property
+    def together(self) -> int:
+        """How many days are a point of its charts, where these go by days."""
+        return max(1, ceil(self.days / MOST_POINTS))
 
     @property
     def title(self) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec, TargetKind
 from services.pages.cascades.promise import figure_of
-from services.pages.cascades.ranges import Range
+from services.pages.cascades.ranges import MOST_POINTS, Range
 from services.pages.charts.chart import Chart
 from services.pages.charts.lines import Frame, Value, chart, stack
 from services.pages.figures_shown import ESCALATIONS, REASONS, Shown, shown_mean, title_of
@@ -28,7 +28,6 @@ _WHOLE = (
     *("accuracy_cascade", "accuracy_last", "accuracy_retained", "label_coverage", *ESCALATIONS),
 )
 _OF_TIER = ("auroc_p_t", "auroc_p_ik", "auroc_score", "ece")
-_MOST_VALUES = 130  # of a line: more days than this are put together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +59,8 @@ def read_figures(session: Session, spec: CascadeSpec, chosen: Range) -> Figures:
         of_tier = (
             Wanted(cascade=spec.name, names=_OF_TIER, window=chosen.window, tier=tier) for tier in range(spec.last)
         )
-        tiers = tuple(means(session, one, per=chosen.per) for one in of_tier)
-    return Figures(rows=means(session, wanted, per=chosen.per), of_tiers=tiers)
+        tiers = tuple(means(session, one, per=chosen.per, days=chosen.together) for one in of_tier)
+    return Figures(rows=means(session, wanted, per=chosen.per, days=chosen.together), of_tiers=tiers)
 
 
 def tiles(figures: Figures, spec: CascadeSpec, chosen: Range) -> tuple[Shown, ...]:
@@ -162,7 +161,7 @@ def _values(rows: Sequence[FigureMean]) -> tuple[Value, ...]:
         if row.window.start not in by_start or row.mature:
             by_start[row.window.start] = row
     chosen = [by_start[start] for start in sorted(by_start)]
-    size = -(-len(chosen) // _MOST_VALUES)
+    size = -(-len(chosen) // MOST_POINTS)
     if size > 1:
         groups = [chosen[at : at + size] for at in range(0, len(chosen), size)]
         chosen = [one for group in groups if (one := joined(group, summed=group[0].name in SUMMED)) is not None]

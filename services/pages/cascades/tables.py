@@ -14,7 +14,7 @@ from services.pages.figures_shown import Shown, newest, shown, shown_mean, title
 from store.watching.figure_means import FigureMean, Wanted, joined, slice_means
 from store.watching.figures import FigureRow, latest_windows
 
-LONGEST = timedelta(days=7)  # the most that the table of slices looks back: a hundred slices an hour add up
+LONGEST = timedelta(days=30)  # the most that the table of slices looks back
 _SUMMED = ("queries", "saved_usd")
 
 
