@@ -4,26 +4,23 @@ A grader drifts where the exact 99 % intervals of the recent and of the earlier 
 longer touch; while nothing changes that happens at fewer than one look in a thousand.
 """
 
-import pandas as pd
-
 from evidence.bounds.binomial import clopper_pearson
-from monitoring.figures.graders import compared
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 from monitoring.rules.words import percent
+from store.traffic.verdicts import Compared
 
 LEAST_COMPARED = 30  # answers with both labels, on either side of a comparison
 DRIFT_CONFIDENCE = 0.99
 
 
-def assess_grader_drift(recent: pd.DataFrame, earlier: pd.DataFrame) -> Assessment:
-    """Whether the share of wrong verdicts has risen between two tables of attempts."""
+def assess_grader_drift(recent: Compared, earlier: Compared) -> Assessment:
+    """Whether the share of wrong verdicts has risen."""
     rule, sides = Rule.JUDGE_DRIFT, []
-    for attempts in (recent, earlier):
-        said, right = compared(attempts)
-        if len(said) < LEAST_COMPARED:
+    for seen in (recent, earlier):
+        if seen.answers < LEAST_COMPARED:
             return Assessment(rule=rule, standing=Standing.UNKNOWN)
-        sides.append(clopper_pearson(int((said != right).sum()), len(said), confidence=DRIFT_CONFIDENCE))
+        sides.append(clopper_pearson(seen.wrong, seen.answers, confidence=DRIFT_CONFIDENCE))
     now, before = sides
     comparison = f"the judge is wrong on {percent(now.value)} of {now.n} answers, before on {percent(before.value)}"
     comparison += f" of {before.n}"

@@ -32,6 +32,8 @@ from store.jobs.trainer_reports import TrainingStatus
 DAY = timedelta(days=1)
 STARVED_AFTER = 4  # periods of training: labels that take longer are too few
 REFERENCE_AT_MOST = timedelta(days=7)  # the end of the training window; more rows change no conclusion
+# Four times what drift compares: vectors are shipped of some alone.
+REFERENCE_DECISIONS = 20_000
 
 
 def day_of(window: Window) -> Window | None:
@@ -58,7 +60,7 @@ def drift_sides(reader: Reader, champion: Bundle | None, day: Cohort) -> dict[in
     if champion is None or training is None:
         return {}
     start = max(training.start, training.end - REFERENCE_AT_MOST)
-    reference = reader.attempts(Window(start=start, end=training.end))
+    reference = reader.sample(Window(start=start, end=training.end), at_most=REFERENCE_DECISIONS)
     attempts, found = day.of_bundle(champion.id).attempts, {}
     for tier, models in enumerate(champion.tiers):
         before = reference[reference["tier"] == tier].reset_index(drop=True)

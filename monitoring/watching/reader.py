@@ -23,7 +23,6 @@ from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms.alarms import Promise, Stop
 from monitoring.drift.signal_tables import WATCHED
-from monitoring.figures.graders import measured_errors
 from monitoring.figures.score_errors import ScoreErrors
 from monitoring.names import FigureName, Rule, missing_of
 from monitoring.rows.attempts import COLUMNS, pair_attempts, within_bounds
@@ -44,8 +43,9 @@ from store.traffic.example_columns import Examples
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError
 from store.traffic.known import known_decisions
-from store.traffic.label_sources import labels_by_source, others_labelled
+from store.traffic.label_sources import others_labelled
 from store.traffic.uncertified import uncertified
+from store.traffic.verdicts import Compared, compared_verdicts, measured_errors
 from store.watching.alarm_states import alarm_state
 from store.watching.alerts import AlertRecord, alerts
 from store.watching.deliveries import DeliveryRecord, Fate, newest_deliveries
@@ -107,15 +107,22 @@ class Reader:
             outside = uncertified(session, self.spec.name, window, as_of=self.now)
         return cohort_of(examples, self.spec, window, as_of=self.now, uncertified=outside)
 
-    def attempts(self, window: Window) -> pd.DataFrame:
-        """The attempts of a window alone, for columns that need no pairing."""
+    def sample(self, window: Window, *, at_most: int) -> pd.DataFrame:
+        """The attempts of about so many decisions of a window, for columns that need no pairing."""
         with reading(self._engine) as session:
-            examples = self._labelled(session, window)
+            examples = self._labelled(session, window, at_most=at_most)
         return within_bounds(pair_attempts(examples), self.spec)
 
-    def _labelled(self, session: Session, window: Window) -> Examples:
-        trusted = self.spec.targets.trusted
-        return labelled(session, self.spec.name, window, as_of=self.now, columns=COLUMNS, trusted=trusted)
+    def _labelled(self, session: Session, window: Window, *, at_most: int | None = None) -> Examples:
+        return labelled(
+            session,
+            self.spec.name,
+            window,
+            as_of=self.now,
+            columns=COLUMNS,
+            trusted=self.spec.targets.trusted,
+            at_most=at_most,
+        )
 
     def graders_spoke(self, window: Window) -> bool:
         """Whether anybody who is not trusted has labelled an answer of the window, as it is known
@@ -127,12 +134,16 @@ class Reader:
     def grader_errors(self, window: Window) -> tuple[GraderError, ...]:
         """How often each grader erred on the window's answers, as it is known now."""
         with reading(self._engine) as session:
-            return measured_errors(
-                labels_by_source(session, self.spec.name, window, as_of=self.now),
-                self.spec.targets.trusted,
-                window,
-                measured_at=self.now,
-            )
+            trusted = self.spec.targets.trusted
+            return measured_errors(session, self.spec.name, window, as_of=self.now, trusted=trusted)
+
+    def verdicts(self, window: Window) -> Compared:
+        """How often the window's verdicts of sources that are not trusted were wrong, as it is
+        known now.
+        """
+        with reading(self._engine) as session:
+            trusted = self.spec.targets.trusted
+            return compared_verdicts(session, self.spec.name, window, as_of=self.now, trusted=trusted)
 
     def champion(self) -> Champion:
         """The assignment in force, and the bundle it names."""

@@ -217,7 +217,7 @@ def _conclude_day(
     )
     if not reader.graders_spoke(month):  # a month of rows is not read for nobody's verdicts
         return report, (*assessments, Assessment(rule=Rule.JUDGE_DRIFT, standing=Standing.UNKNOWN)), ()
-    graded = assess_grader_drift(reader.attempts(week), reader.attempts(Window(start=month.start, end=week.start)))
+    graded = assess_grader_drift(reader.verdicts(week), reader.verdicts(Window(start=month.start, end=week.start)))
     return report, (*assessments, graded), reader.grader_errors(month)
 
 

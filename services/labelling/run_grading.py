@@ -13,7 +13,6 @@ from knowgate._records.records import LabelSource, Window
 from knowgate._wire.shown import shown_url
 from knowgate.backends.checked import checked_client
 from knowgate.spec import CascadeSpec
-from monitoring.figures.graders import measured_errors
 from services import addresses
 from services.clock import SystemClock
 from services.errors import InputInvalid
@@ -26,8 +25,8 @@ from store.batches import batched
 from store.engine import reading, transaction
 from store.releases import cascades
 from store.traffic.graders import GraderError, add_error
-from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import add_labels
+from store.traffic.verdicts import measured_errors
 
 log = logging.getLogger("knowgate.labels")
 AT_ONCE = 50  # so that a grader which fails after an hour has not worked in vain
@@ -137,8 +136,7 @@ def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> Gr
     """The grader's error rates on the window, kept with its other measurements."""
     now = SystemClock().now()
     with transaction(engine) as session:
-        labels = labels_by_source(session, spec.name, window, as_of=now)
-        measured = measured_errors(labels, spec.targets.trusted, window, measured_at=now)
+        measured = measured_errors(session, spec.name, window, as_of=now, trusted=spec.targets.trusted)
         error_of = next((error for error in measured if error.grader == name), None)
         if error_of is not None:
             add_error(session, spec.name, error_of)

@@ -24,7 +24,7 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
-from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, type_coerce
+from sqlalchemy import ColumnElement, DateTime, Select, Subquery, Text, cast, func, null, select, type_coerce
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource, Window
@@ -32,17 +32,16 @@ from store import dialects, partitions
 from store.column_reader import read_columns
 from store.days.day_files import parts_of
 from store.releases.cascades import declared_label_coins, declared_p_t_kinds
-from store.statements import newest_first
-from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
+from store.tables import AttemptRow, DecisionRow, FingerprintRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 from store.traffic.example_columns import COLUMNS, Examples, example_schema, examples_of
 from store.traffic.filed_columns import filed_columns, patched_columns
+from store.traffic.in_force import labels_in_force
 from store.traffic.uncertified import CERTIFIABLE
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
 _DECISION = dialects.table_of(DecisionRow)
 _ATTEMPT = dialects.table_of(AttemptRow)
-_LABEL = dialects.table_of(LabelRow)
 _PLACE = dialects.table_of(VectorPlaceRow)
 _SHARD = dialects.table_of(VectorShardRow)
 _FINGERPRINT = dialects.table_of(FingerprintRow)
@@ -58,39 +57,62 @@ def labelled(
     as_of: datetime,
     columns: Collection[str] = COLUMNS,
     trusted: Collection[LabelSource] = tuple(LabelSource),
+    at_most: int | None = None,
 ) -> Examples:
     """These columns of the attempts of a window of decision time, with the label in force at
     `as_of`, of the sources that are trusted.
 
-    Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator.
+    Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator. With
+    `at_most`, of a window that holds more decisions about so many: a sample by the random end of
+    their ids, the same one whenever it is drawn. What is read from files of days is read whole.
     """
     schema = example_schema(columns)
-    batches = _batches(session, cascade, window, schema, as_of, trusted)
+    batches = _batches(session, cascade, window, schema, as_of, trusted, at_most)
     kinds = declared_p_t_kinds(session, cascade) if "p_t_kind" in columns else {}
     coins = declared_label_coins(session, cascade) if "label_coin" in columns else {}
     return examples_of(batches, columns, kinds=kinds, coins=coins)
 
 
 def _batches(
-    session: Session, cascade: str, window: Window, schema: pa.Schema, as_of: datetime, trusted: Collection[LabelSource]
+    session: Session,
+    cascade: str,
+    window: Window,
+    schema: pa.Schema,
+    as_of: datetime,
+    trusted: Collection[LabelSource],
+    at_most: int | None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows in their order, from the files of days where those say all, else from the tables."""
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     for part in parts_of(session, cascade, low, high):
         here: Iterator[pa.RecordBatch] = iter(())
         if part.tables:
-            statement = _query(schema.names, cascade, (part.low, part.high), as_of, trusted)
-            here = read_columns(session, statement, schema, many=_many(session, cascade, part.low, part.high))
+            ids = (part.low, part.high)
+            statement = _query(schema.names, cascade, ids, as_of, trusted)
+            if at_most is not None and not part.files and _holds_more(session, cascade, ids, at_most):
+                statement = statement.where(_sampled(session, cascade, ids, at_most))
+            here = read_columns(session, statement, schema, many=_holds_more(session, cascade, ids, _FEW))
         if part.files:
             filed = filed_columns(session, part, schema, as_of=as_of, trusted=trusted)
             here = iter([patched_columns(session, cascade, part, filed, here) if part.tables else filed])
         yield from here
 
 
-def _many(session: Session, cascade: str, low: UUID, high: UUID) -> bool:
-    """Whether the range holds more than some thousand decisions."""
-    within = (_DECISION.c.cascade == cascade, _DECISION.c.id >= low, _DECISION.c.id < high)
-    return session.scalar(select(_DECISION.c.id).where(*within).offset(_FEW).limit(1)) is not None
+def _holds_more(session: Session, cascade: str, ids: tuple[UUID, UUID], decisions: int) -> bool:
+    """Whether the range holds more decisions than so many."""
+    beyond = select(_DECISION.c.id).where(*_within(cascade, ids)).offset(decisions).limit(1)
+    return session.scalar(beyond) is not None
+
+
+def _within(cascade: str, ids: tuple[UUID, UUID]) -> tuple[ColumnElement[bool], ...]:
+    return _DECISION.c.cascade == cascade, _DECISION.c.id >= ids[0], _DECISION.c.id < ids[1]
+
+
+def _sampled(session: Session, cascade: str, ids: tuple[UUID, UUID], at_most: int) -> ColumnElement[bool]:
+    """Whether a decision is among so many of the range: the last digits of a UUIDv7 are random."""
+    share = at_most / max(session.scalar(select(func.count()).where(*_within(cascade, ids))) or 0, at_most + 1)
+    digits = func.substr(cast(_DECISION.c.id, Text), 33 if dialects.is_postgresql(session) else 29)
+    return digits < f"{int(share * 16**4):04x}"
 
 
 def _query(
@@ -99,8 +121,8 @@ def _query(
     """The statement that reads these columns, in their order."""
     low, high = ids
     others = [source for source in LabelSource if source not in trusted]
-    in_force = _labels_in_force(low, high, as_of, trusted) if set(names) & set(_LABELLED) else None
-    foreseen = _labels_in_force(low, high, as_of, others) if others and set(names) & set(_FORECAST) else None
+    in_force = labels_in_force(ids, as_of, trusted) if set(names) & set(_LABELLED) else None
+    foreseen = labels_in_force(ids, as_of, others) if others and set(names) & set(_FORECAST) else None
     columns = [_plain(_source(name, in_force, foreseen)).label(name) for name in names]
     joined = select(*columns).select_from(_DECISION).join(_ATTEMPT, _ATTEMPT.c.decision_id == _DECISION.c.id)
     for labels in (in_force, foreseen):
@@ -142,34 +164,6 @@ def _source(name: str, in_force: Subquery | None, foreseen: Subquery | None) -> 
 def _plain(column: Any) -> Any:
     """Times as the driver reads them, all in UTC."""
     return type_coerce(column, DateTime(timezone=True)) if isinstance(column.type, UtcDateTime) else column
-
-
-def _labels_in_force(low: Any, high: Any, as_of: datetime, sources: Collection[LabelSource]) -> Subquery:
-    strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=_LABEL.c.source)
-    place = func.row_number().over(
-        partition_by=(_LABEL.c.decision_id, _LABEL.c.tier),
-        order_by=(strength, *newest_first(_LABEL.c)),
-    )
-    return (
-        select(
-            _LABEL.c.decision_id,
-            _LABEL.c.tier,
-            _LABEL.c.source,
-            _LABEL.c.correct,
-            _LABEL.c.labelled_at,
-            _LABEL.c.received_at,
-            _LABEL.c.label_propensity,
-            place.label("place"),
-        )
-        .where(
-            _LABEL.c.decision_id >= low,
-            _LABEL.c.decision_id < high,
-            _LABEL.c.labelled_at <= as_of,
-            _LABEL.c.received_at <= as_of,
-            _LABEL.c.source.in_([source.value for source in sources]),
-        )
-        .subquery()
-    )
 
 
 _FROM = {

@@ -6,18 +6,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from knowgate._records.records import LabelSource, Window
 from knowgate.spec import TargetKind, Targets
 from monitoring.alarms.alarms import watch_risk
 from monitoring.alarms.risk_rows import FORECAST_SHARE, risk_forecasts, risk_rows
 from monitoring.figures.figures import figures_of
-from monitoring.figures.graders import measured_errors
 from monitoring.rules.grader_drift import assess_grader_drift
 from monitoring.rules.rules import Standing
-from store.traffic.label_sources import SourcedLabels
+from store.traffic.verdicts import Compared
 
 
 def traffic(cast, n, *, gold=0.2, up=0.2, seed=3):
@@ -100,15 +97,9 @@ def test_a_retained_accuracy_is_watched_with_verdicts_too(cast, cohort):
     assert set(np.unique(guess)) == {0.0, FORECAST_SHARE}  # called wrong
 
 
-def attempts(errors, n):
-    said = np.ones(n)
-    said[:errors] = 0.0
-    return pd.DataFrame({"forecast": said, "correct": np.ones(n)})
-
-
 def test_a_grader_that_gets_worse_is_told_and_one_that_does_not_is_not():
-    before = attempts(30, 600)
-    worse = assess_grader_drift(attempts(45, 200), before)
+    before = Compared(wrong=30, answers=600)
+    worse = assess_grader_drift(Compared(wrong=45, answers=200), before)
     assert worse.standing is Standing.RAISED
     assert "on 22 % of 200 answers, before on 5.0 % of 600" in worse.cause
     assert {name: round(float(value), 3) for name, value in worse.details.items()} == {
@@ -116,32 +107,6 @@ def test_a_grader_that_gets_worse_is_told_and_one_that_does_not_is_not():
         "low": 0.154,
         "before": 0.05,
     }
-    assert assess_grader_drift(attempts(11, 200), before).standing is Standing.CLEAR
-    assert assess_grader_drift(attempts(20, 200), before).standing is Standing.UNKNOWN
-    assert assess_grader_drift(attempts(20, 29), before).standing is Standing.UNKNOWN
-
-
-def test_graders_are_measured_apart_by_the_strongest_trusted_label(cast):
-    said = [
-        ("a", "gold", 1.0, None),
-        ("a", "human", 0.0, None),
-        ("a", "judge", 0.0, "judge@1"),
-        ("b", "human", 0.0, None),
-        ("b", "judge", 1.0, "judge@2"),
-        ("c", "judge", 1.0, "judge@2"),  # no trusted label speaks of it
-        ("b", "feedback", 0.0, None),  # nobody is named
-    ]
-    columns = [np.array(column, dtype=object) for column in zip(*said, strict=True)]
-    labels = SourcedLabels(
-        decision_id=columns[0],
-        tier=np.zeros(len(said), dtype=np.int64),
-        source=columns[1],
-        correct=columns[2].astype(float),
-        label_propensity=np.ones(len(said)),
-        first_delay_s=np.ones(len(said)),
-        grader=columns[3],
-    )
-    window = Window(start=cast.DAY, end=cast.DAY + timedelta(days=1))
-    first, second = measured_errors(labels, (LabelSource.GOLD, LabelSource.HUMAN), window, measured_at=cast.DAY)
-    assert (first.grader, first.right, first.right_called_wrong, first.wrong) == ("judge@1", 1, 1, 0)
-    assert (second.grader, second.wrong, second.wrong_called_right, second.right) == ("judge@2", 1, 1, 0)
+    assert assess_grader_drift(Compared(wrong=11, answers=200), before).standing is Standing.CLEAR
+    assert assess_grader_drift(Compared(wrong=20, answers=200), before).standing is Standing.UNKNOWN
+    assert assess_grader_drift(Compared(wrong=20, answers=29), before).standing is Standing.UNKNOWN

@@ -38,6 +38,19 @@ def test_only_what_is_named_is_read(geo: Engine, cast: Any) -> None:
     assert not found.p_t.size and not found.answer.size
 
 
+def test_a_sample_is_the_same_whenever_it_is_drawn_and_whole_decisions(session: Session, cast: Any) -> None:
+    sent = [cast.retained(minutes / 10) for minutes in range(300)]
+    add_decisions(session, sent, received_at=cast.at(30))
+
+    def drawn(at_most: int) -> list[Any]:
+        return labelled(session, "geo", cast.window(), as_of=cast.at(60), columns=["role"], at_most=at_most).uuids()
+
+    some = drawn(100)
+    assert some == drawn(100) and 40 < len(set(some)) < 180 and len(some) == 2 * len(set(some))
+    assert set(drawn(20)) <= set(some)  # fewer are some of them
+    assert len(drawn(300)) == 600
+
+
 def test_columns_are_made_of_arrow_wherever_it_was_read() -> None:
     """Plain texts, a time zone and smaller numbers are what readers of files give."""
     id_bytes = [bytes([at]) * 15 + b"\0" for at in (1, 1, 2)]  # a zero at the end is part of an id
