@@ -1,14 +1,15 @@
 """What watching costs as the history grows: processor time and memory of one run of the monitor.
 
-A cascade of hourly windows with 10⁴ to 10⁶ decisions in 28 days, three of ten labelled, on SQLite
-and on PostgreSQL; and as many in one day. Every run has a process of its own. `hour_cpu_s` is a run
-in the middle of a day, `day_cpu_s` one that ends a day: its report, a week's figures and what drift
-is compared with. `day_peak_mb` is the most memory beyond what the process held before. Imports are
-left out: Evidently alone takes seconds. `growth` is the exponent of the hour's time against the
-length of the history at one rate: 0 where a history of 28 days costs what one of 2.8 does.
-`labelled_*` is the join of the whole history with the columns that figures read, `train_window_mb`
-what the trainer holds of it before vectors are read. All are of the process that asks: what
-PostgreSQL's own processes take is not in them.
+A cascade of hourly windows with 10⁴ to 10⁶ decisions in 28 days, three of ten labelled by people
+and by a grader, on SQLite and on PostgreSQL; and as many in one day. Every run has a process of its
+own. `hour_cpu_s` is a run in the middle of a day, `day_cpu_s` one that ends a day: its report, a
+week's figures, what drift is compared with, a month of the grader's errors. `day_peak_mb` is the
+most memory beyond what the process held before. Imports are left out: Evidently alone takes
+seconds. `growth` is the exponent of the hour's time against the length of the history at one rate:
+0 where a history of 28 days costs what one of 2.8 does. `labelled_*` is the join of the whole
+history with the columns that figures read, `train_window_mb` what the trainer holds of it before
+vectors are read. All are of the process that asks: what PostgreSQL's own processes take is not in
+them.
 """
 
 import math
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +30,7 @@ from benchmarks.pages.bulk import Asked, Traffic, add_decisions
 from benchmarks.pages.props import DAY, HOUR, NOW, Cast, assign, bundle_of, declare, store
 from benchmarks.shape import Figures, run
 from benchmarks.tables import peak_mb
-from knowgate import Window
+from knowgate import Bundle, Window, write_bundle
 from monitoring.rows.attempts import COLUMNS
 from monitoring.watching.watch import watch_window
 from store import partitions, schema
@@ -43,6 +44,12 @@ NAME = "support"
 END = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 LONG, SHORT = 28 * DAY, 28 * DAY / 10
 MODELS = ("qwen3-8b", "llama-3.3-70b")
+# A grader has said what the gold labels say, so that its errors are looked for.
+_COPIED = "decision_id, tier, digest, arrival, correct, labelled_at, received_at"
+_GRADED = (
+    f"INSERT INTO label ({_COPIED}, source, label_propensity, grader)"
+    f" SELECT {_COPIED}, 'judge', 1.0, 'judge@1' FROM label WHERE source = 'gold'"
+)
 Flat = dict[str, float | int | str | None]
 
 
@@ -68,14 +75,16 @@ def fill(url: str, decisions: int, length: timedelta) -> None:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _hurry)
         schema.upgrade(engine)
-        bundle = bundle_of(cast, 1)
+        bundle = _trained(bundle_of(cast, 1), Window(start=END - length, end=END - length / 2))
         with transaction(engine) as session:
             partitions.ensure_partitions(session, {(END - length).date(), END.date()})
             declare(session, cast)
             store(session, cast, bundle, 1, cast.since + DAY)
             assign(session, cast, bundle.id, 1, cast.since + DAY)
         add_decisions(engine, Asked(traffic=traffic, count=decisions, bundle=bundle.id, models=MODELS))
-        _analyse(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(_GRADED)
+            connection.exec_driver_sql("ANALYZE")
 
 
 def _hurry(connection: Any, _record: object) -> None:
@@ -84,9 +93,9 @@ def _hurry(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {setting}")
 
 
-def _analyse(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ANALYZE")
+def _trained(bundle: Bundle, window: Window) -> Bundle:
+    """The same bundle, as if it were made from a window of the history."""
+    return write_bundle(replace(bundle.document, training_window=window), bundle.tiers)
 
 
 def hour(engine: Engine) -> None:

@@ -19,8 +19,8 @@ _LABEL = dialects.table_of(LabelRow)
 def labels_in_force(
     ids: tuple[UUID, UUID], as_of: datetime, sources: Collection[LabelSource], *, each: bool = False
 ) -> Subquery:
-    """The labels of these sources for decisions of a range of ids; in force are those whose `place` is 1,
-    one per attempt, or, of `each` source, one per attempt and source.
+    """The labels of these sources for decisions of a range of ids; in force are those whose `place`
+    is 1, one per attempt, or, of `each` source, one per attempt and source.
     """
     low, high = ids
     strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=_LABEL.c.source)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Subquery, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource, Window
@@ -40,8 +40,8 @@ def compared_verdicts(
     truth = labels_in_force(_ids(window), as_of, trusted)
     wrong = or_(and_(_right(said), ~_right(truth)), and_(~_right(said), _right(truth)))
     attempt = (_ATTEMPT.c.decision_id == said.c.decision_id) & (_ATTEMPT.c.tier == said.c.tier)
-    counted = _both(select(func.count(), _times(wrong)), said, truth, cascade, window, as_of)
-    answers, missed = session.execute(counted.join(_ATTEMPT, attempt).where(CERTIFIABLE)).one()
+    both = _both(select(func.count(), _times(wrong)), said, truth, cascade, window, as_of)
+    answers, missed = session.execute(both.join(_ATTEMPT, attempt).where(CERTIFIABLE)).one()
     return Compared(answers=answers, wrong=missed or 0)
 
 
@@ -75,9 +75,7 @@ def measured_errors(
     )
 
 
-def _both(
-    query: Select[Any], said: Subquery, truth: Subquery, cascade: str, window: Window, as_of: datetime
-) -> Select[Any]:
+def _both(query: Any, said: Subquery, truth: Subquery, cascade: str, window: Window, as_of: datetime) -> Any:
     """The query over answers that have both, of the cascade's decisions that had come by then."""
     low, high = _ids(window)
     answer = (truth.c.decision_id == said.c.decision_id) & (truth.c.tier == said.c.tier)

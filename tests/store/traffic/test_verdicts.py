@@ -50,4 +50,4 @@ def test_graders_are_measured_apart_by_the_strongest_trusted_label(session: Sess
     early = {"as_of": cast.at(19), "trusted": TRUSTED}
     assert measured_errors(session, "geo", window, **early) == ()
     assert compared_verdicts(session, "geo", window, **early) == Compared(answers=0, wrong=0)
-    assert compared_verdicts(session, "geo", window, as_of=cast.at(30), trusted=LabelSource).answers == 0
+    assert compared_verdicts(session, "geo", window, as_of=cast.at(30), trusted=tuple(LabelSource)).answers == 0
