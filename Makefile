@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all mutants soak fuzz lint format serve bench clean
+.PHONY: dependencies setup demo test test-all mutants soak fuzz lint format serve bench clean
 
 setup: $(READY)
 
@@ -51,6 +51,16 @@ fuzz: export OMP_NUM_THREADS ?= 1
 fuzz: export PYTHONPATH := runtime/tests
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --json benchmarks/results/fuzz.json $(FUZZ)
+
+# What we stand on: licences, a bill of materials, known vulnerabilities. In an environment of its own, whose pins do
+# not mix with ours; the last one asks PyPI's vulnerability service.
+dependencies: setup
+	$(PYTHON) -m venv $(VENV)-dependencies
+	$(VENV)-dependencies/bin/pip install --quiet pip-audit==2.10.1 pip-licenses==5.5.5 cyclonedx-bom==7.5.0
+	mkdir -p var/dependencies
+	$(VENV)-dependencies/bin/pip-licenses --python $(BIN)/python --format=csv --output-file var/dependencies/licences.csv
+	$(VENV)-dependencies/bin/cyclonedx-py requirements constraints.txt --output-file var/dependencies/sbom.cdx.json
+	$(VENV)-dependencies/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 lint: setup
 	$(BIN)/ruff check .

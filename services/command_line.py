@@ -20,7 +20,7 @@ from knowgate._wire.shown import masked
 from knowgate.errors import KnowgateError, RecordInvalid
 from services.errors import ServicesError
 
-_COMMANDS = {  # name: its module in services/commands, and its line in the list of commands
+COMMANDS = {  # name: its module in services/commands, and its line in the list of commands
     "demo": ("demo", "Play the demo into var/demo: a deployment's story with a real, tiny model pair."),
     "init": ("init", "Ask your endpoints what they can do, and write a cascade.toml."),
     "cascade": ("cascade", "Declare cascades, look at them, stop and resume them."),
@@ -63,11 +63,12 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is meant, and what is left for it."""
         name, listed, rest = super().resolve_command(ctx, args)
-        return name, listed if name is None else _load(name), rest
+        return name, listed if name is None else load(name), rest
 
 
-def _load(name: str) -> Any:
-    group = get_group(import_module(f"services.commands.{_COMMANDS[name][0]}").app)
+def load(name: str) -> Any:
+    """A command, or a group of commands, by its name."""
+    group = get_group(import_module(f"services.commands.{COMMANDS[name][0]}").app)
     return group.commands.get(name, group)
 
 
@@ -79,7 +80,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _name, (_, _line) in _COMMANDS.items():
+for _name, (_, _line) in COMMANDS.items():
     app.command(_name, help=_line)(lambda: None)
 
 

@@ -6,20 +6,25 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
 from services.acts import cascade_state
-from services.api.wire import CascadeDetail, CascadeList, CascadeSummary
+from services.api.wire import Applied, BundleLine, BundleList, CascadeDetail, CascadeList, CascadeSummary
+from services.declaration.cascade_file import parse_cascade
 from services.declaration.cascade_text import without_secrets
 from services.http.access import InAccess
 from services.http.auth import require
+from services.http.bodies import Body, media_type
 from services.http.conditional import conditional_json
 from services.http.context import InContext
+from services.http.errors import ApiError
 from services.labelling.progress import LabelProgress, label_progress
-from store.engine import reading
+from services.promotion.generations import apply_spec
+from store.engine import reading, transaction
 from store.errors import RecordUnreadable
-from store.releases import assignments, cascades
+from store.releases import assignments, bundles, cascades
 from store.tokens import TokenRole
 from store.watching import alerts
 
 router = APIRouter(tags=["cascades"])
+TOML = "application/toml"
 
 
 @router.get(
@@ -57,6 +62,44 @@ def get_cascade(request: Request, name: str, context: InContext, access: InAcces
             runtimes=assignments.acknowledgements(session, name),
         )
     return conditional_json(request, detail)
+
+
+@router.put(
+    "/v1/cascades/{name}",
+    summary="Declare a cascade",
+    dependencies=[Depends(require(TokenRole.ADMIN))],
+    openapi_extra={"requestBody": {"required": True, "content": {TOML: {"schema": {"type": "string"}}}}},
+)
+def put_cascade(request: Request, name: str, body: Body, context: InContext) -> Applied:
+    """Checks a `cascade.toml` and puts it in force as the cascade's next version; an unchanged one
+    changes nothing. 422 with every fault, where it stands and the cure.
+    """
+    if media_type(request) != TOML:
+        raise ApiError(415, field="content-type", value=media_type(request), cure=f"send {TOML}")
+    networks = context.settings.outgoing_networks
+    spec = parse_cascade(body.decode("utf-8", "replace"), name=f"{name}.toml", webhook_networks=networks)
+    if spec.name != name:
+        raise ApiError(422, field="name", value=spec.name, cure=f"declare {name}, or name its address")
+    with transaction(context.engine) as session:
+        version, changed = apply_spec(session, spec, context.settings, now=context.now())
+    return Applied(cascade=name, version=version, changed=changed)
+
+
+@router.get(
+    "/v1/cascades/{name}/bundles",
+    summary="A cascade's bundles",
+    dependencies=[Depends(require(TokenRole.READ))],
+    response_model=BundleList,
+)
+def get_bundles(request: Request, name: str, context: InContext) -> Response:
+    """Newest first; `GET /v1/bundles/{bundle_id}` gives a file."""
+    with reading(context.engine) as session:
+        cascades.cascade_version(session, name)
+        lines = tuple(
+            BundleLine(id=one.id, status=one.status, created_at=one.created_at, signed=one.signature is not None)
+            for one in bundles.bundles(session, name)
+        )
+    return conditional_json(request, BundleList(bundles=lines))
 
 
 @router.get(

@@ -12,7 +12,10 @@ from knowgate.spec import CascadeSpec
 from services.acts import CascadeState
 from services.alerts import AlertStory
 from services.deliveries import DeliveryStory
+from services.upkeep.checkup import Finding
+from store.jobs.job_runs import JobRun
 from store.releases.assignments import RuntimeState
+from store.releases.bundles import BundleStatus
 from store.tokens import TokenRecord, TokenRole
 from store.watching.alert_acts import Act
 
@@ -135,6 +138,46 @@ class FreezeRequest(CascadeActRequest):
 
     duration: str | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunList:
+    """Windows of jobs, newest first."""
+
+    runs: tuple[JobRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingList:
+    """What `knowgate doctor` found."""
+
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleLine:
+    """A bundle in a list."""
+
+    id: str
+    status: BundleStatus
+    created_at: datetime
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleList:
+    """A cascade's bundles, newest first."""
+
+    bundles: tuple[BundleLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of a declaration."""
+
+    cascade: str
+    version: int
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from services.commands.printing import print_fields, print_json
 from services.database import database
 from services.declaration.cascade_file import read_cascade_file
 from services.declaration.cascade_text import format_cascade, without_secrets
-from services.promotion.generations import declare
+from services.promotion.generations import apply_spec
 from services.settings import read_settings
 from store.engine import reading, transaction
 from store.releases import cascades
@@ -35,10 +35,7 @@ def apply(
     settings = read_settings()
     spec = read_cascade_file(file, webhook_networks=settings.outgoing_networks)
     with database(settings) as engine, transaction(engine) as session:
-        before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
-        version = cascades.apply_cascade(session, spec, now=SystemClock().now())
-        declare(session, spec, settings, now=SystemClock().now())
-    changed = version != before
+        version, changed = apply_spec(session, spec, settings, now=SystemClock().now())
     if as_json:
         print_fields(as_json=True, cascade=spec.name, version=version, changed=changed)
     else:

@@ -8,17 +8,13 @@ from sqlalchemy import Engine
 
 from services.clock import SystemClock
 from services.commands.options import AsJson
-from services.commands.printing import print_fields
+from services.commands.printing import print_record
 from services.database import database
-from services.days.writing import erase_from_files
 from services.errors import InputInvalid
 from services.settings import read_settings
-from services.vectors.shard_files import blank_vectors, remove_files, remove_leftovers
-from store.days.recall import recall
-from store.engine import forget_past, reading, transaction
-from store.ledger.erasure import erase_decision
+from services.upkeep import erasing
+from store.engine import reading
 from store.traffic.decisions import find_decision
-from store.traffic.vectors import hold_files
 
 app = typer.Typer()
 
@@ -42,24 +38,9 @@ def erase(
         wanted = _named(engine, decision, cascade)
         if not yes:
             typer.confirm(f"Erase decision {wanted}? It cannot be brought back", abort=True)
-        with transaction(engine) as session:
-            hold_files(session, alone=True)
-            recall(session, [wanted], now=now)
-            erased = erase_decision(session, wanted, now=now)
-            old = blank_vectors(session, erased.vectors)
-            old += erase_from_files(session, wanted, settings.shards_url, now=now)
-            leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
-        remove_files(old)
-        emptied = forget_past(engine)
-    print_fields(
-        as_json=as_json,
-        decision=wanted,
-        vectors=len(erased.vectors),
-        ledger_entries=erased.leaves,
-        removed_files=len(old) + leftovers,  # shards, days' files, old ones and leftovers, that held something of it
-        log_emptied=emptied,  # False = SQLite's log still holds what was erased
-    )
-    if not emptied:
+        erased = erasing.erase(engine, settings, wanted, now=now)
+    print_record(erased, as_json=as_json)
+    if not erased.log_emptied:
         warning = "the database's log still holds what was erased, since somebody reads an older state: run it again"
         typer.echo(warning, err=True)
         raise typer.Exit(1)

@@ -46,6 +46,14 @@ def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: dat
     return _swap(session, current, now, settings.assignment_lease, **exploration, **challenger)
 
 
+def apply_spec(session: Session, spec: CascadeSpec, settings: Settings, *, now: datetime) -> tuple[int, bool]:
+    """Put a declaration in force: its version, and whether it is another than before."""
+    before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
+    version = cascades.apply_cascade(session, spec, now=now)
+    declare(session, spec, settings, now=now)
+    return version, version != before
+
+
 def move(
     session: Session,
     current: Assignment,

@@ -20,6 +20,8 @@ from services.api import (
     deliveries,
     health,
     labels,
+    service,
+    stored_decisions,
     tokens,
 )
 from services.api.openapi import install_openapi
@@ -79,6 +81,8 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         deliveries.router,
         audit.router,
         tokens.router,
+        stored_decisions.router,
+        service.router,
         health.router,
         routes_open.router,
         routes_sign_in.router,

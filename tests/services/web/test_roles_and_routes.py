@@ -19,6 +19,7 @@ from knowgate._records.ids import new_id
 from knowgate._wire import codec
 from monitoring.names import Rule
 from services.acts import Act
+from services.command_line import COMMANDS, load
 from services.http.access import LOOKERS
 from services.http.auth import COOKIE
 from services.settings import Auth, Settings
@@ -28,11 +29,11 @@ from store.tokens import NewToken, TokenRole, add_token, revoke_token
 from store.traffic.decisions import add_decisions
 from store.watching.alerts import AlertRecord, open_alert
 from store.watching.deliveries import add_delivery
-from tests.services.conftest import NOW
+from tests.services.conftest import CASCADE, NOW
 
 SECURITY = Path(__file__).parents[3] / "docs/security.md"
 SAME_SITE = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
-SHARED = {"act"}  # stands for several addresses
+LAST = ("revoke", "erase", "sign-out")  # what takes from the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Asker:
 def table() -> list[Row]:
     rows = []
     for line in SECURITY.read_text().splitlines():
-        found = re.fullmatch(r"\| `(GET|POST) (/\S*)` \| (.+) \| (.+) \|", line)
+        found = re.fullmatch(r"\| `(GET|POST|PUT) (/\S*)` \| (.+) \| (.+) \|", line)
         if found is None:
             continue
         method, path, roles, other = found.groups()
@@ -153,6 +154,8 @@ class Door:
         content: dict[str, Any] = {"json": self.things.bodies.get(row.path, {"reason": "asked"})}
         if row.is_page:
             content = {"data": {"reason": ""}}
+        if row.method == "PUT":
+            content, headers["Content-Type"] = {"content": CASCADE}, "application/toml"
         if row.method == "GET":
             content = {}
         return self.client.request(row.method, path, headers=headers, follow_redirects=False, **content)
@@ -200,12 +203,31 @@ def test_the_table_names_every_address_that_there_is(door: Door) -> None:
     assert {(row.method, row.path) for row in table()} == {one for one in found if one[0] != "HEAD"}
 
 
+def test_every_command_has_an_address_or_a_reason(door: Door) -> None:
+    said: dict[str, str] = {}
+    for line in SECURITY.read_text().partition("## Without the database's password")[2].splitlines():
+        if (found := re.fullmatch(r"\| ((?:`[a-z -]+`(?:, )?)+) \| (.+) \|", line)) is not None:
+            said |= dict.fromkeys(re.findall(r"`([^`]+)`", found[1]), found[2])
+    known = set()
+    for name in COMMANDS:
+        group: Any = load(name)
+        known |= {f"{name} {one}" for one in getattr(group, "commands", {})} or {name}
+    assert said.keys() == known
+    addresses = {f"{row.method} {row.path}" for row in table()}
+    for name, where in said.items():
+        for method, path in re.findall(r"`(GET|POST|PUT) (/[^`]*)`", where):
+            path = re.sub(r"/(stop|observe|resume)$", "/stop", path)
+            assert f"{method} {path}" in addresses, (name, path)
+
+
 @pytest.mark.slow
 def test_every_address_opens_to_whom_the_table_says_and_to_nobody_else(door: Door, askers: list[Asker]) -> None:
     rows = table()
     faults = [
         f"{row.method} {row.path} as {asker.said}: {fault}"
-        for row in sorted(rows, key=lambda one: one.path.endswith(("revoke", "sign-out")))  # they take from the others
+        for row in sorted(
+            rows, key=lambda one: one.path.endswith(("revoke", "erase", "sign-out"))
+        )  # they take from the others
         for asker in askers
         if (fault := fault_of(row, asker, door)) is not None
     ]
