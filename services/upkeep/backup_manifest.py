@@ -98,8 +98,9 @@ def _require_names(folder: Path, manifest: Manifest) -> None:
 
 
 def _is_shard(name: str) -> bool:
+    """Whether it names vectors, or a day's rows, which lie beside them."""
     first, *between, last = name.split("/") if "/" in name else ("", name)
-    return first == SHARDS and last.endswith(".safetensors") and not {"", ".", ".."} & {*between, last}
+    return first == SHARDS and last.endswith((".safetensors", ".parquet")) and not {"", ".", ".."} & {*between, last}
 
 
 def _files_below(folder: Path, within: str = "") -> Iterator[tuple[str, Path]]:

@@ -183,6 +183,28 @@ def entry(folder: Path, path: str) -> dict[str, Any]:
     return {"path": path, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
+@pytest.mark.parametrize(("name", "taken"), [("v.safetensors", True), ("day.parquet", True), ("x.exe", False)])
+def test_vectors_and_days_are_files_of_a_backup_and_nothing_else_is(tmp_path: Path, name: str, taken: bool) -> None:
+    paths = ["database.sqlite", f"shards/ab/{name}"]
+    (tmp_path / "shards" / "ab").mkdir(parents=True)
+    for path in paths:
+        (tmp_path / path).write_text(path)
+    manifest = {
+        "format": "knowgate.backup.v1",
+        "created_at": "2026-01-01T00:00:00Z",
+        "schema": "0001",
+        "database": "sqlite",
+        "shards_url": "x",
+        "files": [entry(tmp_path, path) for path in paths],
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    if taken:
+        assert len(verified_manifest(tmp_path).files) == 2
+    else:
+        with pytest.raises(InputInvalid, match="no file of a backup"):
+            verified_manifest(tmp_path)
+
+
 def test_a_manifest_without_its_files_restores_nothing(
     engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, tmp_path: Path
 ) -> None:
