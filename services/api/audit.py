@@ -13,13 +13,13 @@ from knowgate import Bundle, Window, read_bundle
 from knowgate._wire import codec
 from services.audit.explain import explain
 from services.audit.over_window import over_window
+from services.audit.recorded import disclose
 from services.errors import InputInvalid
 from services.http.access import InAccess
 from services.http.auth import require, who_asks
 from services.http.context import InContext
 from services.http.digested import DigestedJSON
 from services.promotion.bundle_files import stored_id
-from services.recorded import disclose
 from store.disclosures import Shown
 from store.engine import reading
 from store.errors import DecisionUnknown

@@ -17,6 +17,7 @@ from services.audit.head_export import newest_head, put_head
 from services.audit.heads import read_head, verifier_key
 from services.audit.keys import make_key
 from services.audit.over_window import over_window
+from services.audit.recorded import disclose
 from services.audit.replay_stored import replay_decision, replay_window
 from services.audit.verify import verify_ledger
 from services.audit.witnesses import read_witness
@@ -27,7 +28,6 @@ from services.commands.printing import print_fields, print_json, print_record
 from services.database import database
 from services.errors import InputInvalid, Refused
 from services.promotion.bundle_files import read_named
-from services.recorded import disclose
 from services.settings import operator, read_settings
 from services.windows import EPOCH
 from store.disclosures import Shown

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from services.audit.recorded import disclose
 from services.clock import SystemClock
 from services.database import database
-from services.recorded import disclose
 from services.settings import operator, read_settings
 from services.upkeep.backup import back_up
 from services.upkeep.backup import restore as bring_back

@@ -8,6 +8,7 @@ import typer
 
 from knowgate._deciding.privacy import SecretKey
 from knowgate._records.records import LabelSource, Window
+from services.audit.recorded import disclose
 from services.clock import SystemClock
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 from services.commands.printing import counting, print_record
@@ -23,7 +24,6 @@ from services.history.logged_calls import LogSource
 from services.outcome_tables.columns import parse_mapping
 from services.outcome_tables.outcomes import write_outcomes
 from services.outcome_tables.times import Zone
-from services.recorded import disclose
 from services.settings import hash_key, operator, read_settings
 from store.disclosures import Shown
 from store.engine import reading

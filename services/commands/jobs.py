@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from services.audit.recorded import started
 from services.clock import SystemClock
 from services.commands.options import AsJson, By, Cascade, said
 from services.commands.printing import print_rows
@@ -23,7 +24,6 @@ from services.jobs.promote import PromoteSweep
 from services.jobs.scheduler import run_scheduler
 from services.jobs.train import TrainJob, train_asked
 from services.logs import start_logging
-from services.recorded import started
 from services.settings import operator, read_settings, traces_wanted
 from services.telemetry.spans import tracing
 from store.engine import reading

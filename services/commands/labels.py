@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
 from knowgate.spec import Privacy
+from services.audit.recorded import disclose
 from services.clock import SystemClock
 from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, require_folder, window_until
@@ -31,7 +32,6 @@ from services.labelling.queue import QueuedAnswer, label_queue
 from services.labelling.queue_file import write_queue
 from services.outcome_tables.columns import parse_mapping
 from services.outcome_tables.times import Zone
-from services.recorded import disclose
 from services.settings import hash_key, operator, read_settings
 from store.disclosures import Shown
 from store.engine import reading, transaction

@@ -8,12 +8,12 @@ import typer
 import uvicorn
 from sqlalchemy import Engine
 
+from services.audit.recorded import started
 from services.clock import SystemClock
 from services.database import open_database
 from services.listening import listening
 from services.logs import start_logging
 from services.pages.rendering import load_templates
-from services.recorded import started
 from services.serving import keep_loaded, server_config
 from services.settings import Auth, Settings, read_settings, traces_wanted
 from services.telemetry.spans import tracing

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from knowgate._records.records import Reason
 from knowgate.errors import RecordInvalid
+from services.audit.recorded import disclose
 from services.errors import InputInvalid
 from services.http.access import InAccess
 from services.http.context import InContext
@@ -14,7 +15,6 @@ from services.operations import bundle_page, decision_search, labels_page
 from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, shown_value
 from services.operations.decision_search import csv_rows, reason_word, said, wanted_of
 from services.pages.responses import HEADERS, LOOKS, framed, problem
-from services.recorded import disclose
 from services.settings import hash_key
 from store.disclosures import Shown
 from store.engine import reading

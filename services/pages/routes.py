@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from services.alerts import act_on, silence_until
+from services.audit.recorded import disclose
 from services.errors import InputInvalid, Refused
 from services.http.access import InAccess
 from services.http.auth import may_act, who_clicks
@@ -18,7 +19,6 @@ from services.pages import alert_page, decision_page
 from services.pages.decision_page import GATE_NAMES
 from services.pages.responses import LOOKS, framed, problem, uuid_of
 from services.pages.runbook_page import runbook
-from services.recorded import disclose
 from store.disclosures import Shown
 from store.engine import reading, transaction
 from store.errors import AlertUnknown, BundleDamaged, DecisionUnknown

@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from benchmarks.tampering.deployment import build
+from services.audit.recorded import shown_settings, started
 from services.audit.verify import verify_ledger
 from services.clock import SimulatedClock
 from services.command_line import app
-from services.recorded import shown_settings, started
 from services.settings import read_settings
 from store.disclosures import Shown, newest_disclosures
 from store.engine import open_engine, reading
