@@ -6,15 +6,21 @@ and answers are kept as the cascade's privacy allows, whatever was sent.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from knowgate._records.records import Attempt, Decision, Fingerprint, GateOutcome, Reason, Signals, Verdict
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
+from store.days.day_files import DayFile
+from store.days.recall import LeftDecision, decisions_in_file
 from store.rows import record_of, row_of
 from store.tables import AttemptRow, DecisionRow
 
@@ -125,3 +131,28 @@ def _read_verdict(row: AttemptRow) -> Verdict | None:
         for gate, value, threshold, passed in row.gates or ()
     )
     return record_of(Verdict, row, gates=gates)
+
+
+def left_rows(left: LeftDecision) -> tuple[DecisionRow, list[AttemptRow]]:
+    """The decision and its attempts by tier, of no session."""
+    return DecisionRow(**left.decision), [AttemptRow(**attempt) for attempt in left.attempts]
+
+
+def left_between(
+    session: Session,
+    file: DayFile,
+    low: UUID,
+    high: UUID,
+    *,
+    as_of: datetime | None,
+    fingerprints: Mapping[str, Fingerprint],
+) -> Iterator[Decision]:
+    """The decisions of a part of a file that are not in the tables, oldest first; with `as_of`,
+    those that had been received by then. Raises ShardRefused.
+    """
+    within = (DecisionRow.cascade == file.cascade, DecisionRow.id >= low, DecisionRow.id < high)
+    here = frozenset(session.scalars(select(DecisionRow.id).where(*within)))
+    for left in decisions_in_file(file):
+        row, attempts = left_rows(left)
+        if low <= row.id < high and row.id not in here and (as_of is None or row.received_at <= as_of):
+            yield read_decision(row, attempts, fingerprints)

@@ -34,8 +34,8 @@ from store.sealing import coverage, row_leaves
 from store.tables import AttemptRow, DecisionRow
 from store.traffic import adoption, decision_rows
 from store.traffic.adoption import Ambiguous
+from store.traffic.decision_rows import left_between, left_rows
 from store.traffic.fingerprints import add_fingerprints, fingerprints
-from store.traffic.left_rows import left_between, left_rows
 from store.traffic.undeclared import undeclared_models
 
 CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
@@ -239,7 +239,8 @@ def external_ids_between(session: Session, cascade: str, window: Window, *, as_o
     found = {row.id: row.external_id for row in session.execute(query.order_by(DecisionRow.id))}
     for file in files_between(session, cascade, low, high):
         if file.left_at is not None:
-            left = left_between(session, file, max(low, file.low), min(high, file.high), as_of)
+            start, end = max(low, file.low), min(high, file.high)
+            left = left_between(session, file, start, end, as_of=as_of, fingerprints=fingerprints(session))
             found |= {one.id: one.external_id for one in left}
     return found
 
@@ -256,8 +257,11 @@ def decisions_between(
         if file.left_at is not None:
             start, end = max(low, file.low), min(high, file.high)
             yield from _stored_between(session, cascade, low, start, as_of)
+            known = fingerprints(session)
             here = _stored_between(session, cascade, start, end, as_of)
-            yield from merge(here, left_between(session, file, start, end, as_of), key=lambda one: one.id)
+            yield from merge(
+                here, left_between(session, file, start, end, as_of=as_of, fingerprints=known), key=lambda one: one.id
+            )
             low = end
     yield from _stored_between(session, cascade, low, high, as_of)
 

@@ -31,11 +31,11 @@ from knowgate._records.records import LabelSource, Window
 from store import dialects, partitions
 from store.column_reader import read_columns
 from store.days.day_files import parts_of
+from store.days.filed_columns import filed_columns, patched_columns
 from store.releases.cascades import declared_label_coins, declared_p_t_kinds
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 from store.traffic.example_columns import COLUMNS, Examples, example_schema, examples_of
-from store.traffic.filed_columns import filed_columns, patched_columns
 from store.traffic.in_force import labels_in_force
 from store.traffic.uncertified import CERTIFIABLE
 
