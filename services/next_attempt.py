@@ -33,10 +33,10 @@ from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.jobs.occasions import Occasion, TrainingReason
 from store.jobs.trainer_reports import TrainingStatus
+from store.labelling.known import known_decisions
+from store.labelling.known_hours import Question
 from store.releases import cascades, rings
 from store.traffic import decisions
-from store.traffic.known import known_decisions
-from store.traffic.known_hours import Question
 
 JOB = "train"
 LOOKED_BACK = 13  # periods of rows that are counted: the longest window that certifies

@@ -168,7 +168,7 @@ class Databases:
         """Whether the database has the shape it was made with, and is empty now."""
         engine = create_engine(self._server.set(database=name))
         with engine.begin() as connection:
-            whole = connection.scalar(_SHAPE) == self._shape
+            whole = bool(connection.scalar(_SHAPE) == self._shape)
             if whole:
                 _empty(connection, self._first)
         engine.dispose()

@@ -42,12 +42,13 @@ from services.settings import Settings
 from store import tokens
 from store.engine import reading, transaction
 from store.jobs import job_runs, job_ticks, outbox
+from store.labelling import graders
 from store.ledger import erasure, ledger
 from store.ledger.ledger import seal_all
 from store.releases import assignments, bundles, cascades, certifications
 from store.releases.bundles import BundleStatus
 from store.shards.shards import write_shard
-from store.traffic import decisions, graders, labels, vectors
+from store.traffic import decisions, labels, vectors
 from store.watching import alarm_states, alerts, deliveries, drift_reports, figures
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -34,6 +34,8 @@ from store.errors import BundleDamaged, BundleUnknown
 from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.jobs.job_ticks import JOB_PATIENCE, JobTick, job_ticks
+from store.labelling.graders import GraderError
+from store.labelling.known import known_decisions
 from store.releases import assignments, bundles, promotions, rings
 from store.releases.assignments import RuntimeState
 from store.releases.cascades import cascade as cascade_spec
@@ -41,8 +43,6 @@ from store.releases.promotions import Outcome
 from store.traffic.decisions import late_times
 from store.traffic.example_columns import Examples
 from store.traffic.examples import labelled
-from store.traffic.graders import GraderError
-from store.traffic.known import known_decisions
 from store.traffic.label_sources import others_labelled
 from store.traffic.uncertified import uncertified
 from store.traffic.verdicts import Compared, compared_verdicts, measured_errors

@@ -55,7 +55,7 @@ from monitoring.watching.reader import Champion, Reader
 from monitoring.watching.window_rules import of_now, of_one_window, superseded, with_patience
 from store.engine import transaction
 from store.jobs import outbox
-from store.traffic.graders import GraderError, add_error
+from store.labelling.graders import GraderError, add_error
 from store.watching.alarm_states import put_alarm_state
 from store.watching.drift_reports import DAILY, REPORTS, DriftReport, put_report
 from store.watching.figures import FigureRow, put_figures

@@ -19,13 +19,13 @@ from services.errors import InputInvalid
 from store.days.left_leaves import see_left_rows
 from store.jobs import job_runs
 from store.jobs.occasions import Occasion
+from store.labelling.graders import GraderError, graders
 from store.ledger import ledger
 from store.ledger.ledger import Leaf
 from store.releases import assignments, bundles, cascades
 from store.sealing import merkle, row_leaves
 from store.sealing.sealed_rows import SealedRow, sealed_row
 from store.traffic import decisions, labels
-from store.traffic.graders import GraderError, graders
 from store.traffic.labels import StoredLabel
 from store.traffic.undeclared import undeclared_models
 

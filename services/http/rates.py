@@ -18,12 +18,17 @@ MOST_KEYS = 10_000  # that are remembered: a crowd of addresses must not fill th
 class Rates:
     """The allowances of many keys, at one rate (per second)."""
 
-    def __init__(self, rate: float, *, tick: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, rate: float, *, most_keys: int = MOST_KEYS, tick: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._most = rate * SECONDS_WORTH
+        self._most_keys = most_keys
         self._tick = tick
         self._left: dict[Hashable, tuple[float, float]] = {}  # what was left, and when
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._left)
 
     def take(self, key: Hashable) -> bool:
         """Take one of the key's allowance; False where none is left."""
@@ -44,9 +49,9 @@ class Rates:
         return min(self._most, left + (self._tick() - at) * self._rate)
 
     def _put(self, key: Hashable, left: float) -> None:
-        if key not in self._left and len(self._left) >= MOST_KEYS:
+        if key not in self._left and len(self._left) >= self._most_keys:
             self._left = {key: kept for key, kept in self._left.items() if self._now(key) < self._most}
-            if len(self._left) >= MOST_KEYS:
+            if len(self._left) >= self._most_keys:
                 self._left.clear()
         self._left[key] = (left, self._tick())
 

@@ -14,8 +14,8 @@ from services.jobs.job import JobContext
 from services.next_attempt import counted_window, question_of
 from store.engine import reading, transaction
 from store.errors import StoreError
+from store.labelling.known import count_missing, recount
 from store.releases import cascades
-from store.traffic.known import count_missing, recount
 from store.watching.figure_sums import sum_day, unsummed_days
 
 Guard = Callable[[Session], None]

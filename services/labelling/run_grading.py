@@ -23,8 +23,8 @@ from services.labelling.llm_grader import LlmGrader, read_template, refuse_unrea
 from services.settings import Settings, hash_key
 from store.batches import batched
 from store.engine import reading, transaction
+from store.labelling.graders import GraderError, add_error
 from store.releases import cascades
-from store.traffic.graders import GraderError, add_error
 from store.traffic.labels import add_labels
 from store.traffic.verdicts import measured_errors
 

@@ -16,9 +16,9 @@ from services.labelling.progress import LabelProgress
 from services.labelling.queue import QueuedAnswer, label_queue
 from services.operations.day_bars import DayBars, day_bars
 from services.pages.cascades.labels_counted import labels_counted
+from store.labelling.label_arrivals import arrivals_per_day
 from store.releases import cascades
 from store.traffic import decisions, labels
-from store.traffic.label_arrivals import arrivals_per_day
 from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import Waiting
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from store import documents
 from store.errors import DecisionUnknown
+from store.labelling.known_hours import forget_decision
 from store.ledger import ledger
 from store.rows import record_of
 from store.sealing import coverage, leaves, merkle
@@ -29,7 +30,6 @@ from store.tables import (
     VectorPlaceRow,
     WaitingLabelRow,
 )
-from store.traffic.known_hours import forget_decision
 from store.traffic.vectors import VectorPlace, locked_shards
 
 

@@ -72,7 +72,7 @@ class WaitingLabelRow(Base):
 
 
 class KnownHourRow(Base):
-    """How many decisions of one hour say what a promise is about (`store.traffic.known`)."""
+    """How many decisions of one hour say what a promise is about (`store.labelling.known`)."""
 
     __tablename__ = "known_hour"
 

@@ -32,11 +32,11 @@ from store import dialects, partitions
 from store.column_reader import read_columns
 from store.days.day_files import parts_of
 from store.days.filed_columns import filed_columns, patched_columns
+from store.labelling.in_force import labels_in_force
 from store.releases.cascades import declared_label_coins, declared_p_t_kinds
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 from store.traffic.example_columns import COLUMNS, Examples, example_schema, examples_of
-from store.traffic.in_force import labels_in_force
 from store.traffic.uncertified import CERTIFIABLE
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.

@@ -27,13 +27,13 @@ from store import dialects, partitions, statements
 from store.clocks import ahead, ahead_cure
 from store.days.day_files import touch
 from store.days.recall import left_decisions, recall
+from store.labelling.graders import note_graders
 from store.rejections import find_unstorable
 from store.releases.cascades import cascade, cascade_names
 from store.rows import record_of, row_of
 from store.tables import DecisionRow, LabelRow, WaitingLabelRow
 from store.traffic import adoption
 from store.traffic.adoption import Ambiguous, Target, label_digest
-from store.traffic.graders import note_graders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

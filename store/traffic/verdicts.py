@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource, Window
 from store import dialects, partitions
+from store.labelling.graders import GraderError
+from store.labelling.in_force import labels_in_force
 from store.tables import AttemptRow, DecisionRow
-from store.traffic.graders import GraderError
-from store.traffic.in_force import labels_in_force
 from store.traffic.uncertified import CERTIFIABLE
 
 _DECISION = dialects.table_of(DecisionRow)

@@ -43,8 +43,8 @@ def testable(rows: CascadeRows, error: float | None = None) -> CertificationRows
 
 
 def labelled_decisions(rows: CascadeRows, kind: TargetKind) -> int:
-    """How many decisions are labelled, as `store.traffic.known` counts them: at the first tier and,
-    for a drop, the last.
+    """How many decisions are labelled, as `store.labelling.known` counts them: at the first tier
+    and, for a drop, the last.
     """
     correct = np.isfinite(_of_tiers(rows, "correct"))
     return int((correct[:, 0] & (correct[:, -1] if kind is TargetKind.MAX_ACCURACY_DROP else True)).sum())

@@ -38,12 +38,12 @@ from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
 from store.jobs.outbox import messages
+from store.labelling.graders import graders
 from store.releases.assignments import RuntimeState, add_acknowledgement, assignment, swap_assignment
 from store.releases.bundles import BundleStatus, add_bundle
 from store.releases.cascades import apply_cascade
 from store.shards.shards import write_shard
 from store.traffic.decisions import add_decisions
-from store.traffic.graders import graders
 from store.traffic.labels import add_labels
 from store.traffic.vectors import VectorRow, add_shard
 from store.watching.alarm_states import alarm_state

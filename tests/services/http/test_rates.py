@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event
 
-from services.http import rates
 from services.http.rates import SECONDS_WORTH, Rates
 from services.settings import Auth, Settings
 from store.engine import transaction
@@ -28,12 +26,11 @@ def test_an_allowance_is_spent_at_once_and_fills_with_time() -> None:
     assert [allowed.take("a") for _ in range(burst + 1)] == [True] * burst + [False]
 
 
-def test_a_crowd_of_addresses_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "MOST_KEYS", 10)
-    allowed = Rates(1.0, tick=lambda: 0.0)
+def test_a_crowd_of_addresses_does_not_fill_the_memory() -> None:
+    allowed = Rates(1.0, most_keys=10, tick=lambda: 0.0)
     for key in range(100):
         allowed.take(key)
-    assert len(allowed._left) <= 10
+    assert 0 < len(allowed) <= 10
 
 
 def at_a_standstill(client: TestClient) -> TestClient:

@@ -17,10 +17,10 @@ from services.next_attempt import counted_window, question_of
 from services.settings import Settings
 from store.engine import reading, transaction
 from store.errors import ClaimLost
+from store.labelling.known import known_decisions
+from store.labelling.known_hours import kept_hours
 from store.releases import cascades
 from store.traffic.decisions import add_decisions
-from store.traffic.known import known_decisions
-from store.traffic.known_hours import kept_hours
 from store.watching.figure_sums import unsummed_days
 from store.watching.figures import FigureRow, put_figures
 

@@ -28,10 +28,10 @@ from services.declaration.cascade_file import parse_cascade
 from services.labelling.llm_grader import verdict_of
 from services.labelling.queue import label_queue
 from store.engine import reading, transaction
+from store.labelling.graders import graders
 from store.ledger.erasure import erase_decision
 from store.releases.cascades import apply_cascade
 from store.traffic.decisions import add_decisions
-from store.traffic.graders import graders
 from store.traffic.labels import add_labels
 
 KEY = "a hash key for tests"

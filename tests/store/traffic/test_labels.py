@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource
 from store.engine import reading, transaction
+from store.labelling.graders import GraderError, add_error, graders
 from store.ledger import ledger
 from store.releases.cascades import apply_cascade
 from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
-from store.traffic.graders import GraderError, add_error, graders
 from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import add_labels, labels_of, waiting_count, waiting_counts, waiting_external_ids
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource, Reason
+from store.labelling.graders import GraderError
 from store.traffic.decisions import add_decisions
-from store.traffic.graders import GraderError
 from store.traffic.labels import add_labels
 from store.traffic.verdicts import Compared, compared_verdicts, measured_errors
 

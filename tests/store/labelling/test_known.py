@@ -10,11 +10,11 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import Decision, LabelSource
+from store.labelling.known import count_missing, known_decisions, recount
+from store.labelling.known_hours import Question, forget_hours, kept_hours, missing_hours
 from store.ledger.erasure import erase_decision
 from store.tables import KnownHourRow
 from store.traffic.decisions import add_decisions
-from store.traffic.known import count_missing, known_decisions, recount
-from store.traffic.known_hours import Question, forget_hours, kept_hours, missing_hours
 from store.traffic.labels import add_labels
 
 

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.records import LabelSource, Window
 from store import partitions
+from store.labelling import known_hours
+from store.labelling.known_hours import Question, gaps, hour_of, hour_start, kept_hours
 from store.tables import AttemptRow, DecisionRow, LabelRow
-from store.traffic import known_hours
-from store.traffic.known_hours import Question, gaps, hour_of, hour_start, kept_hours
 
 _AT_ONCE = 24  # hours that are counted in one transaction
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource
+from store.labelling.label_arrivals import Arrivals, arrivals_per_day
 from store.traffic.decisions import add_decisions, time_of_newest
-from store.traffic.label_arrivals import Arrivals, arrivals_per_day
 from store.traffic.labels import add_labels
 
 
