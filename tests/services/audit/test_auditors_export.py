@@ -136,12 +136,14 @@ def _change(deployed: Deployed, folder: Path, what: str) -> None:
         leaves.write_text("".join([first, *rest]))
     elif what in ("row", "row gone"):
         whole = [first, *rest]
-        at = next(at for at, line in enumerate(whole) if json.loads(line).get("rows"))
-        leaf = json.loads(whole[at])
+        # Erased rows have no text, and a batch's leaves come in no order to count on.
+        said = ((at, json.loads(line)) for at, line in enumerate(whole))
+        at, leaf = next((at, leaf) for at, leaf in said if any(row["text"] for row in leaf.get("rows") or ()))
+        row = next(row for row in leaf["rows"] if row["text"])
         if what == "row":
-            leaf["rows"][0]["text"] = leaf["rows"][0]["text"].replace("1", "2", 1)
+            row["text"] = row["text"].replace("1", "2", 1)
         else:
-            del leaf["rows"][0]
+            leaf["rows"].remove(row)
         whole[at] = json.dumps(leaf) + "\n"
         leaves.write_text("".join(whole))
     elif what == "line gone":
