@@ -36,6 +36,7 @@ from monitoring.watching.watch import watch_window
 from store import partitions, schema
 from store.engine import closing_engine, reading, transaction
 from store.releases.cascades import cascade
+from store.tables import GraderRow
 from store.traffic.examples import labelled
 from tests import postgresql
 
@@ -81,6 +82,7 @@ def fill(url: str, decisions: int, length: timedelta) -> None:
             declare(session, cast)
             store(session, cast, bundle, 1, cast.since + DAY)
             assign(session, cast, bundle.id, 1, cast.since + DAY)
+            session.add(GraderRow(cascade=NAME, name="judge@1", source="judge", first_seen_at=cast.since))
         add_decisions(engine, Asked(traffic=traffic, count=decisions, bundle=bundle.id, models=MODELS))
         with engine.begin() as connection:
             connection.exec_driver_sql(_GRADED)
