@@ -35,7 +35,10 @@ from knowgate import (
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
 from services.audit.heads import Head, head_of
+from services.clock import SimulatedClock
 from services.days.writing import write_day
+from services.jobs.job import JobContext
+from services.jobs.sums import count_labels, sum_figures
 from services.promotion import generations, ring_answers, rollout
 from services.promotion.rollout_state import Why
 from services.settings import Settings
@@ -91,6 +94,7 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
         erasure.erase_decision(session, sent[0].id, now=made.at(5))
         erasure.erase_decision(session, sent[1].id, now=made.at(5))
     _written(made)
+    _summed(made)
     with transaction(engine) as session:
         fill_the_rest(session)
     _seal(made, 6)
@@ -112,6 +116,15 @@ def _written(made: Deployment) -> None:
     for first in (0, 20):
         part = Window(start=made.at(first / 60), end=made.at((first + 20) / 60))
         write_day(made.engine, NAME, part, made.settings.shards_url, now=made.at(5))
+
+
+def _summed(made: Deployment) -> None:
+    """What pages of a long time read."""
+    context = JobContext(
+        engine=made.engine, settings=made.settings, clock=SimulatedClock(START + timedelta(days=20)), owner="one"
+    )
+    sum_figures(context, lambda _: None)
+    count_labels(context, lambda _: None)
 
 
 def _spec() -> CascadeSpec:
@@ -304,7 +317,11 @@ def _watched(made: Deployment) -> None:
             )
             drift_reports.put_report(session, report)
         alerts.resolve_alert(session, NAME, "savings", resolution="it rose again", now=made.at(3.2))
-        rows = [_figure(made, window, name, mature) for name in ("savings", "accuracy") for mature in (False, True)]
+        rows = [
+            _figure(made, window, name, mature)
+            for name in ("queries", "savings", "accuracy")
+            for mature in (False, True)
+        ]
         figures.put_figures(session, rows)
         figures.put_figures(session, [replace(rows[0], value=0.75, computed_at=made.at(3.3))])
         for job in ("monitor", "train", "seal"):
