@@ -17,6 +17,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -132,24 +133,19 @@ def train(engine: Engine) -> None:
     assert read_window(engine, spec, Window(start=END - LONG, end=END), as_of=NOW).n
 
 
-def _cost(task: Callable[[Engine], None], url: str, answers: "multiprocessing.Queue[Cost]") -> None:
+def _cost(task: Callable[[Engine], None], url: str) -> Cost:
     for name in ("evidently", "pyarrow.compute", *(("training.rows.dataset",) if task is train else ())):
         import_module(name)
     with closing_engine(url) as engine:
         before, began = peak_mb(), time.process_time()
         task(engine)
-        answers.put(Cost(cpu_s=time.process_time() - began, peak_mb=peak_mb() - before))
+        return Cost(cpu_s=time.process_time() - began, peak_mb=peak_mb() - before)
 
 
 def alone(task: Callable[[Engine], None], url: str) -> Cost:
-    """What a task costs in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[Cost] = context.Queue()
-    process = context.Process(target=_cost, args=(task, url, answers))
-    process.start()
-    found = answers.get(timeout=1800)
-    process.join()
-    return found
+    """What a task costs in a fresh process; what it raises is raised here."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_cost, task, url).result()
 
 
 def measure(quick: bool) -> Figures:
