@@ -32,12 +32,13 @@ from benchmarks.pages.props import DAY, HOUR, NOW, Cast, assign, bundle_of, decl
 from benchmarks.shape import Figures, run
 from benchmarks.tables import peak_mb
 from knowgate import Bundle, Window, write_bundle
+from knowgate._records.records import Label, LabelSource
 from monitoring.rows.attempts import COLUMNS
 from monitoring.watching.watch import watch_window
 from store import partitions, schema
 from store.engine import closing_engine, reading, transaction
+from store.labelling.graders import note_graders
 from store.releases.cascades import cascade
-from store.tables import GraderRow
 from store.traffic.examples import labelled
 from tests import postgresql
 
@@ -83,7 +84,15 @@ def fill(url: str, decisions: int, length: timedelta) -> None:
             declare(session, cast)
             store(session, cast, bundle, 1, cast.since + DAY)
             assign(session, cast, bundle.id, 1, cast.since + DAY)
-            session.add(GraderRow(cascade=NAME, name="judge@1", source="judge", first_seen_at=cast.since))
+            judged = Label(
+                cascade=NAME,
+                source=LabelSource.JUDGE,
+                correct=1.0,
+                labelled_at=cast.since,
+                grader="judge@1",
+                external_id="one of its labels",
+            )
+            note_graders(session, [judged], now=cast.since)
         add_decisions(engine, Asked(traffic=traffic, count=decisions, bundle=bundle.id, models=MODELS))
         with engine.begin() as connection:
             connection.exec_driver_sql(_GRADED)
