@@ -193,7 +193,7 @@ def _agree(examples: Examples, teaching: BoolArray, spec: CascadeSpec) -> BoolAr
     """
     n, at = examples.decisions, examples.decision
     first = taken(examples.answer_key, examples.at_tier(0)[at])
-    same = teaching & (examples.answer_key == first) & (first >= 0)
+    same = teaching & (examples.answer_key == first) & (first != -1)
     ran = np.bincount(at[teaching], minlength=n) == len(spec.tiers)
     return np.asarray(ran & (np.bincount(at[same], minlength=n) == len(spec.tiers)), dtype=np.bool_)
 

@@ -18,7 +18,7 @@ def test_every_address_is_documented(client: TestClient) -> None:
         for path, operations in client.get("/openapi.json").json()["paths"].items()
         for method in operations
     }
-    assert set(re.findall(r"^\| `((?:GET|POST) [^`]+)` \|", (DOCS / "http.md").read_text(), re.M)) == described
+    assert set(re.findall(r"^\| `((?:GET|POST|PUT) [^`]+)` \|", (DOCS / "http.md").read_text(), re.M)) == described
 
 
 def test_every_column_of_an_outcome_table_is_documented() -> None:

@@ -585,7 +585,7 @@ def test_a_receiver_that_could_not_be_told_is_refused_without_its_address(said: 
     ("kind", "url", "fault"),
     [
         ("alertmanager", "http://h?hunter2", "receivers[0].url is 'http://h/…'"),
-        ("alertmanager", "http://169.254.169.254", "link-local"),
+        ("alertmanager", "http://169.254.169.254", "metadata service"),
         ("webhook", "http://h/x#hunter2", "what follows a # is sent nowhere"),
         ("webhook", "slack://h/hunter2", "receivers[0].url is"),
         ("pigeon", "http://h/hunter2", "receivers[0].kind is 'pigeon'"),

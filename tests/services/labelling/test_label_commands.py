@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from evidence.estimation.label_allocation import LEVEL
 from factories import make_decision, make_label
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals, Window
@@ -538,6 +539,17 @@ def test_the_logged_chances_are_those_that_were_used_so_that_weighted_means_stay
     for means, truth in ((weighted, right.mean()), (drops, np.mean(explored * (1.0 - right) / 0.2))):
         assert np.mean(means) == pytest.approx(truth, abs=4 * np.std(means) / np.sqrt(50))
     assert abs(np.mean(alike_weighted) - right.mean()) > 8 * np.std(alike_weighted) / np.sqrt(50)
+
+
+def test_answers_that_agree_are_drawn_seldom_whatever_they_say(engine: Engine, spec: CascadeSpec) -> None:
+    made = [decided(row, 0.9, explored=True, answers=(f"answer {row}", f"answer {row}")) for row in range(200)]
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        add_decisions(session, made, received_at=NOW)
+    window = Window(start=START - timedelta(days=1), end=NOW)
+    with reading(engine) as session:
+        rows = label_queue(session, "trivia", window, as_of=NOW, key=b"a key of its own", rate=0.5)
+    assert rows and {row.label_propensity for row in rows} == {0.5 * LEVEL}
 
 
 def test_rate_or_budget_and_no_limit_on_a_budget(run: Run, traffic: tuple[Decision, ...]) -> None:
