@@ -88,6 +88,7 @@ def test_both_models_share_one_tokenizer_without_a_chat_template(pair: dict[str,
     assert small.padding_side == "left"
 
 
+@pytest.mark.slow
 def test_the_small_model_knows_less_than_the_large_one(said: dict[str, list[Answered]], asked: list[Question]) -> None:
     for family in (None, "country_of"):
         small, large = (_accuracy(said[name], asked, family) for name in NAMES)
@@ -102,6 +103,7 @@ def test_p_t_tells_something_about_correctness_but_not_everything(
         assert 0.60 <= auroc([one.p_t for one in said[name]], _right(said[name], asked)).value <= 0.98
 
 
+@pytest.mark.slow
 def test_facts_that_were_withheld_are_known_to_neither(
     said: dict[str, list[Answered]], asked: list[Question], questions: tuple[Question, ...]
 ) -> None:
@@ -113,6 +115,7 @@ def test_facts_that_were_withheld_are_known_to_neither(
         assert sum(right[row] for row in rows) / len(rows) < 0.5
 
 
+@pytest.mark.slow
 def test_an_answer_does_not_depend_on_the_padding_its_neighbours_cause(
     pair: dict[str, LoadedModel], asked: list[Question]
 ) -> None:

@@ -57,6 +57,7 @@ def test_up_down_and_up_again_leaves_nothing_and_then_everything(blank: Engine) 
     assert schema.check(blank) == ()
 
 
+@pytest.mark.slow
 def test_every_single_step_can_be_taken_back(blank: Engine) -> None:
     before = "base"
     for step in reversed(list(ScriptDirectory(str(schema.MIGRATIONS)).walk_revisions())):

@@ -76,6 +76,7 @@ def test_the_retained_share_is_that_of_those_that_were_observed() -> None:
     assert answer.n == int(rows.ran[:, 0].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given_up", "least"), [(0.0, 0.95), (0.02, 0.5)])
 def test_no_more_certificates_than_delta_promise_what_is_not_so(given_up: float, least: float) -> None:
     """Over 100 observed windows, with two standard errors of that many; and nearly all of them
@@ -92,6 +93,7 @@ def test_no_more_certificates_than_delta_promise_what_is_not_so(given_up: float,
     assert given / runs >= least
 
 
+@pytest.mark.slow
 def test_rows_of_two_rates_are_thinned_to_the_smaller_and_promise_no_more() -> None:
     """A cascade that was observed more, then less."""
     rng, runs, broken = np.random.default_rng(4), 40, 0

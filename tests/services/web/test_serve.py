@@ -34,6 +34,7 @@ def environment(tmp_path: Path, sqlite_url: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_log_never_shows_the_first_token(environment: dict[str, str], tmp_path: Path) -> None:
     for log in (tmp_path / "first.log", tmp_path / "second.log"):
         with servers.running([sys.executable, "-m", "services", "serve"], environment=environment, log=log) as process:
@@ -91,6 +92,7 @@ def test_a_token_that_cannot_be_kept_is_not_made(environment: dict[str, str], tm
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_ended_during_a_training_gives_its_window_back(
     environment: dict[str, str], tmp_path: Path, decision: Callable[..., Decision]
 ) -> None:
