@@ -70,7 +70,11 @@ class Proxy:
         if isinstance(self._target, int):
             return socket.create_connection(("127.0.0.1", self._target))
         opened = socket.socket(socket.AF_UNIX)
-        opened.connect(self._target)
+        try:
+            opened.connect(self._target)
+        except OSError:
+            opened.close()
+            raise
         return opened
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
