@@ -46,6 +46,9 @@ def under_fire(world: World, *, seed: int, kills: int, faults: Sequence[Fault], 
     return run.counts
 
 
+WITHOUT_DATABASE = 2  # the exit code of a service whose database does not answer when it starts
+
+
 def kill(run: Run, victim: str) -> None:
     """At a seeded moment; a trainer a seeded while after it has begun, so that it dies in
     different places.
@@ -63,10 +66,16 @@ def kill(run: Run, victim: str) -> None:
 
 
 def require_alive(run: Run) -> None:
-    """Nobody has given up."""
+    """Nobody has given up. A service that was started while PostgreSQL was away says so and ends:
+    it is started again, as a supervisor does.
+    """
     assert run.traffic.error is None, run.traffic.error
-    for name, process in run.world.processes.items():
-        assert process.poll() is None, f"{name} has ended with {process.returncode}: see its log"
+    for name, process in tuple(run.world.processes.items()):
+        if process.poll() == WITHOUT_DATABASE:
+            run.counts["started_again"] += 1
+            run.world.start(name)
+        else:
+            assert process.poll() is None, f"{name} has ended with {process.returncode}: see its log"
 
 
 def settle(run: Run, say: Say) -> None:

