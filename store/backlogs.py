@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
 from store.tables import DeliveryRow, LedgerBatchRow, LedgerLeafRow, OutboxRow
+from store.watching.deliveries import TRIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,8 @@ def outbox_backlogs(session: Session) -> dict[str, Backlog]:
 
 
 def delivery_backlog(session: Session) -> Backlog:
-    """Of all messages about alerts."""
-    waiting, oldest, given_up = session.execute(_of(DeliveryRow)).one()
+    """Of all messages to receivers, but for tests of these."""
+    waiting, oldest, given_up = session.execute(_of(DeliveryRow).where(DeliveryRow.event != TRIAL)).one()
     return Backlog(waiting=waiting, oldest=oldest, given_up=given_up)
 
 

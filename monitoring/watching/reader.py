@@ -48,7 +48,7 @@ from store.traffic.uncertified import uncertified
 from store.traffic.verdicts import Compared, compared_verdicts, measured_errors
 from store.watching.alarm_states import alarm_state
 from store.watching.alerts import AlertRecord, alerts
-from store.watching.deliveries import DeliveryRecord, Fate, newest_deliveries
+from store.watching.deliveries import TRIAL, DeliveryRecord, Fate, newest_deliveries
 from store.watching.figures import figures
 
 log = logging.getLogger("knowgate.monitoring")
@@ -225,11 +225,14 @@ class Reader:
             return job_ticks(session), job_runs.at_work(session, now=self.now, within=JOB_PATIENCE)
 
     def messages(self) -> tuple[tuple[DeliveryRecord, ...], int]:
-        """The messages of the last day that were given up, and how many were received."""
+        """The messages of the last day that were given up, and how many were received; tests of
+        receivers apart, which say themselves how they went.
+        """
         since = self.now - MESSAGES_DAY
         fates = (Fate.GIVEN_UP, Fate.RECEIVED)
         with reading(self._engine) as session:
-            ended = newest_deliveries(session, cascade=self.spec.name, fates=fates, limit=MESSAGES_READ)
+            newest = newest_deliveries(session, cascade=self.spec.name, fates=fates, limit=MESSAGES_READ)
+        ended = [one for one in newest if one.event != TRIAL]
         given_up = tuple(one for one in ended if one.failed_at is not None and one.failed_at >= since)
         return given_up, sum(one.delivered_at is not None and one.delivered_at >= since for one in ended)
 

@@ -12,12 +12,14 @@ from monitoring.alerts.alerts import settle
 from monitoring.alerts.moves import announce_move
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
+from monitoring.watching.reader import Reader
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.deliveries import try_receivers
 from services.jobs.deliver import DeliverSweep, RenewSweep
 from services.jobs.job import JobContext
 from services.settings import Settings
+from store.backlogs import delivery_backlog
 from store.engine import reading, transaction
 from store.releases.cascades import apply_cascade
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion
@@ -100,4 +102,6 @@ def test_a_test_message_goes_to_every_receiver_once_and_holds_up_no_other(
     assert alert["annotations"]["summary"] == "This is a test: nothing is wrong."
     with reading(engine) as session:
         fates = {(one.receiver, one.event): one.fate for one in newest_deliveries(session)}
-    assert (fates["gone", "test"], fates["gone", "stopped"]) == (Fate.GIVEN_UP, Fate.WAITING)
+        assert (fates["gone", "test"], fates["gone", "stopped"]) == (Fate.GIVEN_UP, Fate.WAITING)
+        assert delivery_backlog(session).given_up == 0, "nobody is woken for a test"
+    assert Reader(engine, spec.name, now=NOW).messages()[0] == ()
