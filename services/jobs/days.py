@@ -7,7 +7,7 @@ is sealed in the ledger.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice, takewhile
 
 from sqlalchemy.orm import Session
@@ -16,13 +16,12 @@ from knowgate import Window
 from services.days.leaving import leave
 from services.days.writing import rewrite_changed, write_day
 from services.jobs.job import JobContext, raise_if_stopping
-from services.jobs.timetable import every_cascade, standing
+from services.jobs.timetable import every_cascade, next_decision_of, standing
 from services.windows import DAY, eventful_windows
 from store.engine import reading, transaction
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
 from store.ledger import ledger
-from store.traffic import decisions
 
 DAYS_PER_TICK = 100  # the days of a long history are written a part at a time
 CHANGED_FOR = timedelta(days=1)  # what came late is taken in once a day
@@ -41,16 +40,15 @@ class DaysJob:
         if state is None:
             return ()
         spec, done_until = state
-
-        def next_decision(since: datetime) -> datetime | None:
-            with reading(context.engine) as session:
-                return decisions.next_time(session, cascade, since)
-
         with reading(context.engine) as session:
             unsealed = ledger.unsealed_count(session).oldest
         mature = context.clock.now() - spec.horizon
         windows = eventful_windows(
-            every=DAY, done_until=done_until, now=mature, echo=timedelta(), next_decision=next_decision
+            every=DAY,
+            done_until=done_until,
+            now=mature,
+            echo=timedelta(),
+            next_decision=next_decision_of(context, cascade),
         )
         sealed = takewhile(lambda day: unsealed is None or day.end + spec.horizon <= unsealed, windows)
         return islice(sealed, DAYS_PER_TICK)

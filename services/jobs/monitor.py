@@ -1,19 +1,17 @@
 """`monitor`: turns each window of decision time into figures, a report a day, and alarms."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 
 from sqlalchemy.orm import Session
 
 from knowgate import Window
 from services.jobs.job import JobContext
-from services.jobs.timetable import every_cascade, standing
+from services.jobs.timetable import every_cascade, next_decision_of, standing
 from services.windows import eventful_windows
-from store.engine import reading
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
-from store.traffic import decisions
 
 WINDOWS_PER_TICK = 500  # a scheduler that comes back after a long time lets other jobs have their turn
 LOOKED_BACK = timedelta(days=28)  # beyond the label horizon: the longest that a daily rule compares
@@ -34,17 +32,12 @@ class MonitorJob:
         if state is None:
             return ()
         spec, done_until = state
-
-        def next_decision(since: datetime) -> datetime | None:
-            with reading(context.engine) as session:
-                return decisions.next_time(session, cascade, since)
-
         windows = eventful_windows(
             every=spec.schedule.monitor_every,
             done_until=done_until,
             now=context.clock.now(),
             echo=LOOKED_BACK + spec.horizon,
-            next_decision=next_decision,
+            next_decision=next_decision_of(context, cascade),
         )
         return islice(windows, WINDOWS_PER_TICK)
 

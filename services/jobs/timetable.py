@@ -2,7 +2,7 @@
 due.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from knowgate._records.records import Window
@@ -33,6 +33,16 @@ def standing(context: JobContext, job: str, cascade: str) -> tuple[CascadeSpec, 
         done_until = job_runs.watermark(session, job, cascade, until=context.clock.now())
         done_until = done_until or decisions.first_time(session, cascade)
     return None if done_until is None else (spec, done_until)
+
+
+def next_decision_of(context: JobContext, cascade: str) -> Callable[[datetime], datetime | None]:
+    """Tells when the first decision at or after a time was made; None where there is none."""
+
+    def next_decision(since: datetime) -> datetime | None:
+        with reading(context.engine) as session:
+            return decisions.next_time(session, cascade, since)
+
+    return next_decision
 
 
 def seal_every(context: JobContext) -> timedelta:
