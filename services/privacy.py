@@ -2,15 +2,18 @@
 
 A runtime hashes before it ships; a gateway in another language may send plain text. Where the
 cascade keeps hashes alone, the text is replaced here by its keyed hash, before it comes near the
-database.
+database. The key of these hashes is the deployment's.
 """
 
+import os
 import re
+import secrets
 from dataclasses import replace
 
 from knowgate._deciding.privacy import Purpose, SecretKey, stored_text
 from knowgate._records.records import Attempt, Decision
 from knowgate.spec import Privacy
+from services.settings import Settings
 
 _HASH = re.compile(r"[0-9a-f]{32}")  # what SecretKey.text_hash makes: hashed before it was sent
 
@@ -32,3 +35,26 @@ def _kept_attempt(attempt: Attempt, privacy: Privacy, key: SecretKey) -> Attempt
         return attempt
     answer = stored_text(attempt.answer, privacy=privacy, key=key, purpose=Purpose.ANSWER)
     return replace(attempt, answer=answer.text or answer.hash)
+
+
+def hash_key(settings: Settings) -> bytes:
+    """The key of prompt hashes: as set, or one made on first use and kept in the data folder,
+    readable by its owner.
+    """
+    if settings.hash_key is not None:
+        return settings.hash_key
+    path = settings.data_dir / "hash.key"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"hash.key.{os.getpid()}")
+    if not path.exists():
+        # Linked into place whole: of two processes that start at once, both read the one that came
+        # first.
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip().encode()

@@ -12,7 +12,6 @@ import getpass
 import ipaddress
 import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -248,7 +247,7 @@ class Settings(BaseSettings):
     )
     hash_key: Annotated[
         bytes | None, _SHOWN_TO_NOBODY, Field(min_length=16, max_length=64, title="16 to 64 bytes of text")
-    ] = None  # `hash_key` makes one
+    ] = None  # one is made on first use (services.privacy)
     signing_key: Annotated[
         str | None,
         _SHOWN_TO_NOBODY,
@@ -368,29 +367,6 @@ def child_environment(more: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in more}
     return {**kept, **more}
-
-
-def hash_key(settings: Settings) -> bytes:
-    """The key of prompt hashes: as set, or one made on first use and kept in the data folder,
-    readable by its owner.
-    """
-    if settings.hash_key is not None:
-        return settings.hash_key
-    path = settings.data_dir / "hash.key"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"hash.key.{os.getpid()}")
-    if not path.exists():
-        # Linked into place whole: of two processes that start at once, both read the one that came
-        # first.
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_hex(32))
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return path.read_text().strip().encode()
 
 
 def operator(settings: Settings) -> str:

@@ -24,7 +24,8 @@ from services.history.logged_calls import LogSource
 from services.outcome_tables.columns import parse_mapping
 from services.outcome_tables.outcomes import write_outcomes
 from services.outcome_tables.times import Zone
-from services.settings import hash_key, operator, read_settings
+from services.privacy import hash_key
+from services.settings import operator, read_settings
 from store.disclosures import Shown
 from store.engine import reading
 

@@ -32,7 +32,8 @@ from services.labelling.queue import QueuedAnswer, label_queue
 from services.labelling.queue_file import write_queue
 from services.outcome_tables.columns import parse_mapping
 from services.outcome_tables.times import Zone
-from services.settings import hash_key, operator, read_settings
+from services.privacy import hash_key
+from services.settings import operator, read_settings
 from store.disclosures import Shown
 from store.engine import reading, transaction
 from store.releases import cascades

@@ -28,8 +28,9 @@ from knowgate.spec import CascadeSpec
 from services.errors import SettingInvalid
 from services.gateway.app import MOST_IN_FLIGHT, Serving, create_gateway
 from services.gateway.streaming import HEAD_WITHIN_S
+from services.privacy import hash_key
 from services.serving import server_config
-from services.settings import Settings, hash_key
+from services.settings import Settings
 
 
 def run_gateway(

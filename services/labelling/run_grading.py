@@ -20,7 +20,8 @@ from services.labelling.candidates import Candidate, candidates
 from services.labelling.exact_match import exact_match
 from services.labelling.grader import Grader, Grading, graded
 from services.labelling.llm_grader import LlmGrader, read_template, refuse_unreadable
-from services.settings import Settings, hash_key
+from services.privacy import hash_key
+from services.settings import Settings
 from store.batches import batched
 from store.engine import reading, transaction
 from store.labelling.graders import GraderError, add_error

@@ -15,7 +15,7 @@ from services.operations import bundle_page, decision_search, labels_page
 from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, shown_value
 from services.operations.decision_search import csv_rows, reason_word, said, wanted_of
 from services.pages.responses import HEADERS, LOOKS, framed, problem
-from services.settings import hash_key
+from services.privacy import hash_key
 from store.disclosures import Shown
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown, CascadeUnknown

@@ -29,8 +29,9 @@ from services.errors import ServicesError
 from services.jobs.job import JobContext, JobOutcome
 from services.jobs.register import RegisterSweep
 from services.jobs.scheduler import TICKS, tick_all, tick_job
+from services.privacy import hash_key
 from services.promotion import generations
-from services.settings import Settings, hash_key, read_settings
+from services.settings import Settings, read_settings
 from services.web.app import create_app
 from store.engine import transaction
 from store.releases import cascades

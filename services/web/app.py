@@ -38,7 +38,8 @@ from services.http.token_gate import TokenGate
 from services.operations import routes as operations
 from services.operations import routes_of_service
 from services.pages import routes, routes_acts, routes_cascades, routes_open, routes_reports, routes_sign_in
-from services.settings import Settings, hash_key
+from services.privacy import hash_key
+from services.settings import Settings
 from services.telemetry import gen_ai, spans
 from services.telemetry.deployment_metrics import DeploymentCollector
 from services.telemetry.spans import Kind

@@ -14,7 +14,8 @@ from standardwebhooks import Webhook
 
 from services.durations import parse_duration
 from services.errors import SettingInvalid
-from services.settings import SETTINGS, Auth, child_environment, hash_key, read_settings, unknown_settings
+from services.privacy import hash_key
+from services.settings import SETTINGS, Auth, child_environment, read_settings, unknown_settings
 from services.upkeep.checkup import examine
 
 ROOT = Path(__file__).parents[2]

@@ -25,7 +25,8 @@ from knowgate._wire import codec
 from services.audit.verify import verify_ledger
 from services.command_line import app
 from services.errors import InputInvalid, Refused
-from services.settings import Settings, hash_key
+from services.privacy import hash_key
+from services.settings import Settings
 from services.upkeep.backup import BackupFailed, back_up, restore
 from services.upkeep.backup_manifest import verified_manifest
 from store import schema
