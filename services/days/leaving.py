@@ -4,6 +4,8 @@ SQLite a few thousand decisions at a time.
 Decisions:
 - What leaves is what a file says exactly. A range that something came for since, or that lies in no
   file, keeps its rows until it is written.
+- A file is read and hashed before it stands for its rows. One that is gone, or not what was
+  written, is doubted: its rows stay, and a later run writes it anew from them.
 - Rows stay at least as long as anything looks back without asking for a window: a cascade's
   training window and its label horizon, and the four weeks that a daily rule compares. Where a
   cascade cannot be read, nothing leaves.
@@ -25,9 +27,10 @@ from services.days.writing import hold_arrivals
 from services.vectors.shard_files import Guard, unguarded
 from services.windows import DAY, floor_time
 from store import partitions
-from store.days import day_files, day_rows, leaving_rows
+from store.days import day_bytes, day_files, day_rows, leaving_rows
 from store.days.day_files import DayFile
 from store.engine import reading, transaction
+from store.errors import ShardRefused
 from store.releases import cascades
 
 log = logging.getLogger("knowgate.days")
@@ -74,6 +77,13 @@ def _months(engine: Engine, before: datetime) -> list[date]:
 
 def _leave_month(engine: Engine, month: date, now: datetime, guard: Guard) -> int:
     low, high = partitions.bounds_of(month)
+    with reading(engine) as session:
+        every = [
+            file
+            for name in cascades.cascade_names(session)
+            for file in day_files.files_between(session, name, low, high)
+        ]
+    sound = {file.sha256 for file in every if file.left_at is not None or _sound(engine, file, now, guard)}
     with transaction(engine) as session:
         guard(session)
         leaving_rows.be_patient(session)
@@ -81,7 +91,8 @@ def _leave_month(engine: Engine, month: date, now: datetime, guard: Guard) -> in
         for name in sorted(names):
             hold_arrivals(session, name)
         files = [file for name in names for file in day_files.files_between(session, name, low, high)]
-        if not all(_whole(session, name, low, high) for name in names):
+        whole = all(_whole(session, name, low, high) for name in names)
+        if not whole or not sound.issuperset(file.sha256 for file in files):
             log.info("the rows of %s stay: not all of them lie in files that say all", f"{month:%Y-%m}")
             return 0
         for file in files:
@@ -97,7 +108,22 @@ def _whole(session: Session, cascade: str, low: UUID, high: UUID) -> bool:
     return exact and all(day_rows.first_between(session, cascade, *gap) is None for gap in gaps)
 
 
+def _sound(engine: Engine, file: DayFile, now: datetime, guard: Guard) -> bool:
+    """Whether what is to stand for its rows is there, to the byte; else it is doubted."""
+    try:
+        day_bytes.read_file(file.url, file.sha256)
+    except ShardRefused as error:
+        log.error("rows of %s stay in the database, their file is written anew: %s", file.cascade, error)
+        with transaction(engine) as session:
+            guard(session)
+            day_files.doubt(session, file, now=now)
+        return False
+    return True
+
+
 def _leave_file(engine: Engine, file: DayFile, now: datetime, guard: Guard) -> int:
+    if file.left_at is None and not _sound(engine, file, now, guard):
+        return 0
     gone = 0
     while some := _leave_some(engine, file, now, guard):
         gone += some
@@ -112,7 +138,7 @@ def _leave_some(engine: Engine, file: DayFile, now: datetime, guard: Guard) -> i
         guard(session)
         hold_arrivals(session, file.cascade)
         (current,) = day_files.files_between(session, file.cascade, file.low, file.high)
-        if current.changed_at is not None:
+        if current.changed_at is not None or current.sha256 != file.sha256:
             return 0
         if current.left_at is None:
             day_files.leave(session, current, now=now)

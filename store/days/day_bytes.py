@@ -46,8 +46,13 @@ class DayBytes:
         return shard_storage.shard_url(base_url, self.sha256, _SUFFIX)
 
     def put(self, base_url: str) -> None:
-        """Write it there: whole, or not at all. Raises ShardRefused."""
-        shard_storage.put(self.url(base_url), [self.content])
+        """Write it there: whole, or not at all, also in place of one that was damaged. Raises
+        ShardRefused.
+        """
+        url = self.url(base_url)
+        if shard_storage.exists(url) and not _is_what(_content(url), self.sha256):
+            shard_storage.remove(url)
+        shard_storage.put(url, [self.content])
 
 
 def encoded(rows: pa.Table) -> DayBytes:
@@ -74,12 +79,20 @@ def read_file(url: str, sha256: str, *, only: Collection[UUID] | None = None) ->
     """The rows of a file; with `only`, of these decisions. Raises ShardRefused where it is not
     there or not what was written.
     """
-    place = shard_storage.locate(url)
-    content = shard_storage.fetch(place, 0, shard_storage.size_of(place))
-    if hashlib.sha256(content).hexdigest() != sha256:
+    content = _content(url)
+    if not _is_what(content, sha256):
         raise ShardRefused(f"{url} is not the file of {sha256[:12]}… that was written: restore it from a backup")
     filters = None if only is None else pc.field(KEY).isin(pa.array([one.bytes for one in only], day_columns.ID))
     return pq.read_table(pa.BufferReader(content), filters=filters).cast(day_columns.schema())
+
+
+def _content(url: str) -> bytes:
+    place = shard_storage.locate(url)
+    return shard_storage.fetch(place, 0, shard_storage.size_of(place))
+
+
+def _is_what(content: bytes, sha256: str) -> bool:
+    return hashlib.sha256(content).hexdigest() == sha256
 
 
 def patched(rows: pa.Table, fresh: pa.Table) -> pa.Table:

@@ -175,6 +175,11 @@ def put_file(
     dialects.upsert(session, DayFileRow, [row])
 
 
+def doubt(session: Session, file: DayFile, *, now: datetime) -> None:
+    """Say that a file is not to be read for its range: what the tables have is written anew."""
+    session.execute(_of(file).values(changed_at=now), execution_options={"synchronize_session": False})
+
+
 def leave(session: Session, file: DayFile, *, now: datetime) -> None:
     """Say that a file's rows need not be in the tables any more."""
     session.execute(_of(file).values(left_at=now), execution_options={"synchronize_session": False})

@@ -135,3 +135,25 @@ def test_a_decision_that_left_is_erased(engine: Engine, made: list[Decision], tm
     with reading(engine) as session:
         assert stored_decision(session, made[0].id).erased_at == LATER
         assert verify_ledger(session).problems == ()
+
+
+@pytest.mark.parametrize("harm", ["gone", "altered"])
+def test_no_row_leaves_for_a_file_that_is_not_what_was_written(
+    engine: Engine, made: list[Decision], tmp_path: Path, harm: str
+) -> None:
+    base = str(tmp_path)
+    for day in (Window(start=SPAN.start, end=SPAN.start + DAY), Window(start=SPAN.start + DAY, end=SPAN.end)):
+        write_day(engine, "trivia", day, base, now=LATER)
+    before, (first, *_) = str(answers(engine, made)), sorted(tmp_path.rglob("*.parquet"))
+    if harm == "gone":
+        first.unlink()
+    else:
+        content = bytearray(first.read_bytes())
+        content[len(content) // 2] ^= 1
+        first.chmod(0o600)
+        first.write_bytes(content)
+    leave(engine, 28 * DAY, now=LATER)
+    assert str(answers(engine, made)) == before, "what its file cannot say is in the tables"
+    assert rewrite_changed(engine, "trivia", base, before=LATER + DAY, now=LATER) == 1
+    leave(engine, 28 * DAY, now=LATER)
+    assert counts(engine)[0] == 0 and str(answers(engine, made)) == before
