@@ -105,6 +105,15 @@ def import_labels(
     with database(read_settings()) as engine, transaction(engine) as session:
         cascades.cascade(session, cascade)
         added = _added(session, read, logged, cascade)
+    _tell(read, added, logged, file, cascade, as_json=as_json)
+    if added.rejected:
+        raise typer.Exit(1)
+
+
+def _tell(
+    read: LabelFile, added: LabelsAdded, logged: LoggedLabels | None, file: Path, cascade: str, *, as_json: bool
+) -> None:
+    """What became of a file's labels, and what was wrong with each that was not stored."""
     print_fields(
         as_json=as_json,
         cascade=cascade,
@@ -122,8 +131,6 @@ def import_labels(
         typer.echo(f"{file.name}: {read.places[row.index]}: {row.field} is {row.value}: {row.cure}", err=True)
     for one in added.ambiguous:
         typer.echo(f"{file.name}: {one}", err=True)
-    if added.rejected:
-        raise typer.Exit(1)
 
 
 def _added(session: Session, read: LabelFile, logged: LoggedLabels | None, cascade: str) -> LabelsAdded:
