@@ -95,7 +95,7 @@ def declare(
     tier: str = 'backend = "openai"',
     models: TierModels | None = None,
     policy: Policy | None = None,
-    exploration_rate: float = 0.001,
+    exploration_rate: float = 1e-9,
 ) -> None:
     """Declares the cascade, `beside` = what else stands in its file, and `tier` in that of its
     small tier, and puts a bundle in force: of `models` and `policy`, else of a threshold of P(T).
@@ -134,7 +134,7 @@ def spec_of(
     beside: str = "",
     privacy: str = "hash",
     tier: str = 'backend = "openai"',
-    exploration_rate: float = 0.001,
+    exploration_rate: float = 1e-9,
 ) -> CascadeSpec:
     """The cascade, with `beside` in its file, and `tier` in that of its small tier."""
     return parse_cascade(

@@ -61,7 +61,7 @@ def start(request: pytest.FixtureRequest, sqlite_url: str, settings: Settings, t
     models = models_of(engine)
 
     @contextmanager
-    def started(*, exploration_rate: float = 0.001, policy: Policy = GATES) -> Iterator[World]:
+    def started(*, exploration_rate: float = 1e-9, policy: Policy = GATES) -> Iterator[World]:
         folder.mkdir()
         tier = f'backend = "{engine}"\nlayers = [1]\nearly = true'
         declared: dict[str, Any] = {"tier": tier, "models": models, "policy": policy}

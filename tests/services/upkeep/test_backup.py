@@ -143,7 +143,8 @@ def test_a_shard_that_rotted_fails_the_backup(
     engine: Engine, deployed: Settings, stored: Decision, tmp_path: Path
 ) -> None:
     (path,) = Path(deployed.shards_url).rglob("*.safetensors")
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(BackupFailed, match="not what was written"):
         back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
 
