@@ -31,6 +31,7 @@ PROGRAMS = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-al
 ABSENT = ("grafana/grafana",)  # no package has it
 PATIENCE_S = 300.0
 GROUP_ENDS_WITHIN_S = 120.0
+KILLED_AFTER_S = 10.0
 
 
 class Composed:
@@ -235,16 +236,19 @@ class Composed:
         return (self.folder / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def stop(self, names: list[str]) -> None:
-        """As asked to; fails where one has to be killed, or ends with an error."""
+        """As asked to; one that is not given a time in the file is killed after ten seconds, as an
+        engine does, and of one that is given it that is a failure.
+        """
         for name in names or list(self.services):
             pid = self.running(name)
             if pid is None:
                 continue
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + GROUP_ENDS_WITHIN_S
+            promised = "stop_grace_period" in self.services[name]
+            deadline = time.monotonic() + (GROUP_ENDS_WITHIN_S if promised else KILLED_AFTER_S)
             while self.running(name) and time.monotonic() < deadline:
                 time.sleep(0.1)
-            ended = self.running(name) is None
+            ended = self.running(name) is None or not promised
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             assert ended, f"{name} did not end within {GROUP_ENDS_WITHIN_S:g} s of SIGTERM: {self.log(name)}"

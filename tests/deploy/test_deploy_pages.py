@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from sqlalchemy import URL
 
+from tests.day_of_operation import until
 from tests.deploy.composed import PROGRAMS, Composed
 from tests.deploy.test_grafana import answered
 from tests.postgresql import tools
@@ -74,10 +75,6 @@ class Host:
         printed = log.read_text(encoding="utf-8", errors="replace")
         assert ended == 0, printed[-6000:]
         return printed
-
-    def alerts(self) -> set[str]:
-        found = httpx2.get(f"{self.composed.url('alertmanager')}/api/v2/alerts").json()
-        return {alert["labels"]["alertname"] for alert in found}
 
 
 @contextmanager
@@ -150,10 +147,11 @@ def test_what_the_pages_say_brings_a_deployment_up_backs_it_up_and_upgrades_it(
         printed = here.type(script("deploy.md"))
         assert re.search(r"certified, bundle \w+: retains [\d.]+%", printed), printed
         assert re.search(r'"tier_name": "small", "reason": "retained"', printed), printed
-        rang = 'ALERTS{alertname="KnowgateKeepsNothing", alertstate="firing"}'
-        assert answered(here.composed.url("prometheus"), f"count_over_time({rang}[1h])")  # it is over again by now
+        # The drill waits for it. Not `ALERTS`: Prometheus writes none before its third evaluation.
+        assert "KnowgateKeepsNothing" in printed.splitlines(), printed
         assert small.asked
-        assert "KnowgateDown" not in here.alerts()  # API and gateway are read with the secrets of the file
+        scraped = 'last_over_time(up{job=~"knowgate|knowgate-gateway"}[1h]) == 1'  # with the secrets of the file
+        until(lambda: len(answered(here.composed.url("prometheus"), scraped)) == 2, "both are read", within_s=300)
 
         before = here.type(script("backup.md", before=ELSEWHERE))
         here.type(script("upgrade.md"))
