@@ -1,7 +1,7 @@
 """What a batch is made of: entries of the spool, read, and how they travel together."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -54,14 +54,22 @@ def readable(entry: Entry) -> dict[str, object]:
         return {"payload_base64": base64.b64encode(entry.payload).decode()}
 
 
-def fits(parcels: Sequence[Parcel], newcomer: Parcel) -> bool:
-    """Whether they travel in one batch: decisions and labels go apart, and a tier's vectors keep
-    one length, since a redeployed model's may differ.
+def batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
+    """The parcels in their order, as many in each batch as travel in one: decisions and labels go
+    apart, and a tier's vectors keep one length, since a redeployed model's may differ.
     """
-    if parcels and type(parcels[0].record) is not type(newcomer.record):
-        return False
-    lengths = {tier: len(vector) for parcel in parcels for tier, vector in _by_tier(parcel)}
-    return all(lengths.get(tier, len(vector)) == len(vector) for tier, vector in _by_tier(newcomer))
+    batch: list[Parcel] = []
+    lengths: dict[int, int] = {}  # of the batch's vectors, per tier
+    for parcel in parcels:
+        own = {tier: len(vector) for tier, vector in _by_tier(parcel)}
+        alike = all(lengths.get(tier, length) == length for tier, length in own.items())
+        if batch and not (alike and type(batch[0].record) is type(parcel.record)):
+            yield batch
+            batch, lengths = [], {}
+        batch.append(parcel)
+        lengths |= own
+    if batch:
+        yield batch
 
 
 def packed(parcels: Sequence[Parcel]) -> tuple[list[Decision], dict[int, Float16Array]]:

@@ -26,7 +26,7 @@ from knowgate._models.features import Float16Array
 from knowgate._records.receipts import Undeclared
 from knowgate._records.records import Decision, Label
 from knowgate._shipping.client import Receipt
-from knowgate._shipping.parcels import Parcel, Refusal, fits, opened, packed, readable
+from knowgate._shipping.parcels import Parcel, Refusal, batches, opened, packed, readable
 from knowgate._shipping.spool import Spool
 from knowgate._wire.backoff import next_delay
 from knowgate.errors import ServiceUnreachable
@@ -111,19 +111,12 @@ class Shipper:
             batch = self.spool.batch(max_entries=self.batch_entries, max_bytes=self.batch_bytes)
             if batch is None:
                 return False
-            parcels: list[Parcel] = []
-            refused: list[Refusal] = []
             # Labels after decisions, whatever their order: where they alternate, what goes at every
             # change would be a request for each record.
-            for parcel in sorted(map(opened, batch.entries), key=_is_label):
-                if isinstance(parcel, Refusal):
-                    refused.append(parcel)
-                    continue
-                if not fits(parcels, parcel):
-                    refused += self._deliver(parcels)
-                    parcels = []
-                parcels.append(parcel)
-            refused += self._deliver(parcels)
+            entries = sorted(map(opened, batch.entries), key=_is_label)
+            refused = [entry for entry in entries if isinstance(entry, Refusal)]
+            for parcels in batches(entry for entry in entries if isinstance(entry, Parcel)):
+                refused += self._deliver(parcels)
             for refusal in refused:  # now that all of it is delivered: one that is tried again repeats none
                 self._reject(refusal)
             self.shipped += len(batch.entries) - len(refused)
