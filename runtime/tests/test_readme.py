@@ -19,6 +19,7 @@ def sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_an_example_runs(example: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(example, "README.md", "exec"), {})
@@ -27,5 +28,6 @@ def test_an_example_runs(example: str, capsys: pytest.CaptureFixture[str]) -> No
         assert f"This prints `{printed}`" in README
 
 
+@pytest.mark.slow
 def test_there_are_examples_to_run() -> None:
     assert len(EXAMPLES) >= 2

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import shards
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_and_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     figures = shards.measure(quick=True, rows=300)

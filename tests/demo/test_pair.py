@@ -96,6 +96,7 @@ def test_the_small_model_knows_less_than_the_large_one(said: dict[str, list[Answ
         assert large - small >= 0.10
 
 
+@pytest.mark.slow
 def test_p_t_tells_something_about_correctness_but_not_everything(
     said: dict[str, list[Answered]], asked: list[Question]
 ) -> None:
@@ -136,6 +137,7 @@ def test_generating_one_token_gives_the_same_answer(
     assert generated[:, -1].tolist() == [one.token_id for one in said["small"][:32]]
 
 
+@pytest.mark.slow
 def test_the_training_log_is_about_the_committed_files(said: dict[str, list[Answered]], asked: list[Question]) -> None:
     log = json.loads((MODELS / "training_log.json").read_text(encoding="utf-8"))
     assert log["wall_seconds"] < 30 * 60

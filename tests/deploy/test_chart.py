@@ -167,6 +167,7 @@ def test_probes_ask_what_is_there_and_a_migration_comes_before_all_else() -> Non
     assert "persistentVolumeClaim" not in str(pods(documents)["kg-upgrade"])  # at the first install it is not there yet
 
 
+@pytest.mark.slow
 def test_commands_settings_and_secrets_are_known() -> None:
     for name, pod in pods(rendered(ALL)).items():
         (container,) = pod["containers"]

@@ -72,6 +72,7 @@ def test_no_secret_is_in_an_environment() -> None:
     assert all(secret["file"].startswith("./secrets/") for secret in document["secrets"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".service" or path.name == "Dockerfile"])
 def test_every_command_started_exists(path: Path) -> None:
     started = re.findall(r'knowgate"?,? "?([a-z]+)', path.read_text(encoding="utf-8"))

@@ -240,6 +240,7 @@ SETTERS = {
 READERS = {"services/settings.py", "runtime/knowgate/backends/factory.py"}
 
 
+@pytest.mark.slow
 def test_no_other_module_reads_the_environment() -> None:
     uses: dict[str, set[str]] = {}
     for room in ("runtime/knowgate", "evidence", "store", "monitoring", "training", "services", "demo"):

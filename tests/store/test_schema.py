@@ -49,6 +49,7 @@ def test_an_old_schema_is_named_with_its_cure(blank: Engine) -> None:
     assert "knowgate db upgrade" in difference
 
 
+@pytest.mark.slow
 def test_up_down_and_up_again_leaves_nothing_and_then_everything(blank: Engine) -> None:
     schema.upgrade(blank)
     schema.downgrade(blank)
@@ -100,6 +101,7 @@ def test_the_large_tables_are_partitioned_from_the_first_migration_on(postgresql
     assert set(names) == expected | {f"{table}_default" for table in partitions.PARTITIONED}
 
 
+@pytest.mark.slow
 def test_messages_from_before_they_were_numbered_keep_their_order(blank: Engine) -> None:
     revision = ScriptDirectory(str(schema.MIGRATIONS)).get_revision("0025")
     assert revision is not None

@@ -137,6 +137,7 @@ def test_choices_are_listed_as_they_are_typed(option: str, choices: str, capsys:
     assert usage.value.code == 2 and f"invalid choice: foo (choose from {choices})" in errors and "<" not in errors
 
 
+@pytest.mark.slow
 def test_draining_an_outbox_loads_no_torch() -> None:
     script = "import sys, training.__main__, training.publishing.mlflow_outbox; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

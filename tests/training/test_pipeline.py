@@ -286,6 +286,7 @@ def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> No
     assert (kept * (0.97 - right)).mean() <= 0.05
 
 
+@pytest.mark.slow
 def test_every_attempt_is_recorded_and_has_the_whole_delta(seeded: Callable[..., Engine]) -> None:
     engine = seeded(spec_of(PolicyKind.P_T), Traffic())
     first, second = _train(engine), _train(engine)
@@ -298,6 +299,7 @@ def test_every_attempt_is_recorded_and_has_the_whole_delta(seeded: Callable[...,
         assert [one.attempt for one in certifications(session, "facts")] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[..., Engine]) -> None:
     engine = seeded(spec_of(PolicyKind.P_T), Traffic())
     first = _train(engine)
@@ -367,6 +369,7 @@ def test_after_a_risk_alarm_only_decisions_that_it_had_not_read_certify(
         assert rows["tested"] + taught + rows["left_out"] == 1500
 
 
+@pytest.mark.slow
 def test_one_absurd_run_does_not_decide_what_a_window_saves(seeded: Callable[..., Engine]) -> None:
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic())
@@ -423,6 +426,7 @@ def test_a_hopeless_small_model_is_infeasible_and_its_bundle_escalates_all(seede
     assert policy == Policy(kind=PolicyKind.ESCALATE_ALL, rules=(None,))
 
 
+@pytest.mark.slow
 def test_few_labels_are_insufficient_evidence_with_the_number_that_would_do(seeded: Callable[..., Engine]) -> None:
     engine = seeded(spec_of(PolicyKind.P_T, targets=Targets(rule=PolicyKind.P_T, value=0.01)), Traffic(n=150))
     outcome = _train(engine)
@@ -528,6 +532,7 @@ def test_a_lost_claim_takes_no_effect(seeded: Callable[..., Engine]) -> None:
         finish(session, lost, "certified", now=later)
 
 
+@pytest.mark.slow
 def test_a_window_gives_the_same_bundle_with_and_without_a_crash_before(
     seeded: Callable[..., Engine], tmp_path: Path
 ) -> None:
@@ -573,6 +578,7 @@ def test_all_layers_are_compared_where_the_model_can_be_asked_again(
     assert {f"tier0.layer{layer}.linear.auroc" for layer in range(4)} <= names
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_json_outcome(
     seeded: Callable[..., Engine], sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -599,6 +605,7 @@ def _rename(engine: Engine, tier: int, every: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_decisions_begun_by_an_undeclared_model_teach_and_certify_nothing(seeded: Callable[..., Engine]) -> None:
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic(n=400, vectors=False))
@@ -612,6 +619,7 @@ def test_decisions_begun_by_an_undeclared_model_teach_and_certify_nothing(seeded
     assert (nothing.status, nothing.rows) == (TrainingStatus.NO_DATA, {"window": 0, "undeclared": 400})
 
 
+@pytest.mark.slow
 def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., Engine]) -> None:
     """Left out, its rows would favour what is retained; with their outcome unknown the promise
     holds.

@@ -67,6 +67,7 @@ def bundle_of(engine: Engine, outcome: TrainingOutcome) -> Bundle:
         return read_bundle(bundle_content(session, outcome.bundle), expected_id=outcome.bundle)
 
 
+@pytest.mark.slow
 def test_each_attempt_adds_what_came_since_and_spends_no_more_than_the_seasons_delta(seeded: Seed) -> None:
     engine = seeded(season_of(PolicyKind.P_T), Traffic(n=2000, vectors=False))
     first = attempt(engine, HALF)
@@ -91,6 +92,7 @@ def test_each_attempt_adds_what_came_since_and_spends_no_more_than_the_seasons_d
         assert {"season", "certification"} <= {leaf.kind for leaf in unsealed(session, 100_000)}
 
 
+@pytest.mark.slow
 def test_a_window_that_was_counted_is_not_counted_again(seeded: Seed) -> None:
     engine = seeded(season_of(PolicyKind.P_T), Traffic(vectors=False))
     attempt(engine, END)
@@ -100,6 +102,7 @@ def test_a_window_that_was_counted_is_not_counted_again(seeded: Seed) -> None:
     assert after(engine) == before
 
 
+@pytest.mark.slow
 def test_an_attempt_that_dies_has_counted_nothing_and_its_repetition_counts_once(seeded: Seed) -> None:
     engine = seeded(season_of(PolicyKind.P_T), Traffic(vectors=False))
     attempt(engine, HALF)

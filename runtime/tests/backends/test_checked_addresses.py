@@ -174,6 +174,7 @@ def test_a_name_that_comes_to_stand_for_another_address_is_not_asked_there(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_nobody_makes_a_client_of_http_but_the_checked_ones() -> None:
     root, made = Path(__file__).parents[3], []
     for folder in ("services", "monitoring", "training", "store", "runtime/knowgate"):

@@ -192,6 +192,7 @@ def watching(memory: AlarmMemory | None, cohort: Cohort) -> AlarmMemory:
     return watch_savings(memory, cohort, PROMISE)
 
 
+@pytest.mark.slow
 def test_days_on_the_limit_whose_hours_swing_by_ten_points_do_not_ring_the_savings_alarm() -> None:
     """10 000 decisions a day, with which a bad morning is plain to see before noon."""
     days, runs = 6, 8

@@ -123,6 +123,7 @@ def test_the_changes_of_a_statement(before: str, after: list[str], tmp_path: Pat
     assert [changed_source(before, mutant.number) for mutant in mutants] == after
 
 
+@pytest.mark.slow
 def test_what_is_listed_as_changing_nothing_is_still_there() -> None:
     listed = read_unchanged(UNCHANGED)
     assert all(reason for reason in listed.values())

@@ -125,6 +125,7 @@ def test_the_catalogue_holds_the_papers_models() -> None:
     assert model_named("some/other").source == "some/other"
 
 
+@pytest.mark.slow
 def test_the_commands_go_from_a_data_set_file_to_figures_and_an_outcome_table(tmp_path: Path, capsys: Any) -> None:
     data, out = tmp_path / "test.jsonl", tmp_path / "answers"
     rows = [{"question": f"{at}?", "subject": "s", "choices": list("1234"), "answer": at % 4} for at in range(30)]

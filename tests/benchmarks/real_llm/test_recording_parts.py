@@ -82,6 +82,7 @@ def test_parts_that_are_there_are_not_asked_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.p_t_mean, first.p_t_mean)
 
 
+@pytest.mark.slow
 def test_both_times_of_each_prompt_are_measured() -> None:
     loaded = load_model(SMALL)
     taken = measured(loaded, loaded.fingerprint(1), PROMPTS.ids, PROMPTS.texts, most_tokens=3)
@@ -103,6 +104,7 @@ def test_the_rows_that_choose_a_layer_are_a_fifth_and_always_the_same() -> None:
     np.testing.assert_array_equal(chosen[:500], choosing(names[:500]))
 
 
+@pytest.mark.slow
 def test_prompts_read_together_are_answered_as_training_answers_them() -> None:
     loaded = load_model(SMALL)
     together = Reader(loaded=loaded, layers=(1, 2), max_new_tokens=3).answers(PROMPTS.ids, PROMPTS.texts)

@@ -88,6 +88,7 @@ def test_a_token_that_is_read_and_one_that_is_written_cost_what_was_measured(tie
     assert (searched.tiers[0] < 0.001).all() and (searched.tiers[1] > SEARCH_USD).all()
 
 
+@pytest.mark.slow
 def test_what_teaches_is_never_looked_at(tiers: tuple[Outcomes, ...]) -> None:
     taught, other = (teach(tiers, draw) for draw in (0, 1))
     assert not (taught.unseen & tiers[0].chose_layer).any()
@@ -99,6 +100,7 @@ def test_what_teaches_is_never_looked_at(tiers: tuple[Outcomes, ...]) -> None:
     np.testing.assert_array_equal(strange.unseen, taught.unseen)
 
 
+@pytest.mark.slow
 def test_a_gate_before_the_answer_saves_more(tiers: tuple[Outcomes, ...]) -> None:
     taught = teach(tiers, 0)
     ways = {way.name: way for way in WAYS}
@@ -112,6 +114,7 @@ def test_a_gate_before_the_answer_saves_more(tiers: tuple[Outcomes, ...]) -> Non
     assert set(early.by_kind) == set(KINDS)
 
 
+@pytest.mark.slow
 def test_p_ik_tells_what_the_state_says_and_p_t_nothing(tiers: tuple[Outcomes, ...]) -> None:
     said = dict(worths(tiers[0], teach(tiers, 0)))
     assert said["p_ik"] > 0.9 and abs(said["p_t_mean"] - 0.5) < 0.1

@@ -37,6 +37,7 @@ def test_the_deployment_is_untouched_holds_the_head_and_fills_every_table(tmp_pa
     assert min(filled.values()) > 1, filled
 
 
+@pytest.mark.slow
 def test_only_the_head_tells_that_the_whole_ledger_was_made_anew(tmp_path: Path) -> None:
     certification = next(table for table in TABLES if table.name == "certification")
     with deployment(tmp_path) as (engine, head), engine.connect() as connection:

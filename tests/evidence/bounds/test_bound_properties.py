@@ -94,6 +94,7 @@ def test_more_losses_or_a_stricter_level_never_help_a_refutation(
     assert not (refuted and drop_exceeds(plus, minus, n, epsilon, delta))
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(counts(), st.sampled_from([0.05, 0.1]))
 def test_a_bound_covers_the_estimate_and_widens_as_delta_shrinks(rows: tuple[int, int, int], delta: float) -> None:

@@ -144,6 +144,7 @@ def _rows_of(rng: np.random.Generator, n: int) -> tuple[np.ndarray, Certificatio
     return scores, CertificationRows(correct=correct)
 
 
+@pytest.mark.slow
 def test_escalating_everything_is_never_a_certificate() -> None:
     correct = np.tile([[0.0, 1.0]], (500, 1))
     answer = walk_candidates([((None,), np.ones(500, dtype=int))], CertificationRows(correct=correct), DROP, 0.1)

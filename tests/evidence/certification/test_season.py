@@ -185,6 +185,7 @@ def test_a_level_of_exactly_epsilon_is_shown_on_some_day_of_a_year_in_at_most_de
     assert broken / years <= DELTA + 2 * np.sqrt(DELTA * (1 - DELTA) / years)
 
 
+@pytest.mark.slow
 def test_a_season_of_weeks_gets_bolder_and_is_broken_in_at_most_delta_of_all_years() -> None:
     """52 weeks of 350 rows on a path of 40 levels: P(T) is calibrated, and what is kept is worse
     where it is low.

@@ -109,6 +109,7 @@ def test_the_drop_of_a_bolder_threshold_is_estimated_without_bias() -> None:
     assert np.mean(estimates) == pytest.approx(0.2 * 0.3, abs=3 * error)
 
 
+@pytest.mark.slow
 def test_no_more_bolder_thresholds_than_delta_are_certified_that_break_the_promise() -> None:
     """The true drop of the bold threshold is exactly ε, so each certificate is a violation."""
     rng, delta, epsilon, runs, given = np.random.default_rng(7), 0.1, 0.04, 150, 0
@@ -165,6 +166,7 @@ def test_of_all_certified_thresholds_those_are_taken_that_save_most_where_answer
     assert by_savings.certification.retained_share < boldest.certification.retained_share
 
 
+@pytest.mark.slow
 def test_thresholds_that_are_chosen_by_savings_break_the_promise_in_at_most_delta_of_all_draws() -> None:
     """The true drop of those that save most, and of all bolder ones, is exactly ε: each certificate
     of one of them is a violation.

@@ -110,6 +110,7 @@ def test_the_order_of_rows_changes_no_certificate(seed: int, shuffle: int, tiers
     assert one.least_escalation == other.least_escalation
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(SEED, st.sampled_from([2, 3]))
 def test_a_smaller_delta_or_a_stricter_target_never_retains_more(seed: int, tiers: int) -> None:
@@ -164,6 +165,7 @@ def test_a_gate_that_always_passes_and_a_tier_that_never_retains_change_nothing(
     assert (chain.status, chain.retained_share) == (alone.status, alone.retained_share)
 
 
+@pytest.mark.slow
 @given(SEED)
 def test_the_least_escalation_is_below_what_the_best_rule_pays(seed: int) -> None:
     """A bound for every rule: also for the one that knows the labels of these rows and is judged by

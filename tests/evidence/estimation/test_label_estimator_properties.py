@@ -99,6 +99,7 @@ def test_a_forecast_of_zero_is_no_forecast(rows: tuple[np.ndarray, np.ndarray, n
     assert doubly_robust(*rows, nothing).value == pytest.approx(inverse_propensity(*rows).value)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 8), st.data())
 def test_averaged_over_all_throws_of_the_coins_the_weighted_mean_is_the_mean(n: int, data: st.DataObject) -> None:
     values = data.draw(arrays.arrays(float, n, elements=UNIT))

@@ -47,6 +47,7 @@ def test_what_a_signal_adds_and_what_it_takes_have_one_interval() -> None:
     assert (there.accuracy_low, there.accuracy_high) == pytest.approx((-back.accuracy_high, -back.accuracy_low))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(20, 60), st.floats(0.1, 1.0))
 def test_a_signal_adds_nothing_to_itself_and_takes_what_another_adds(seed: int, n: int, share: float) -> None:

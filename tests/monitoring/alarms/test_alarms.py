@@ -346,6 +346,7 @@ def of_varying_lengths(cast, cohort, *, retained, n=2000):
     return replace(day, decisions=rows)
 
 
+@pytest.mark.slow
 def test_a_loss_is_not_hidden_where_the_last_tier_writes_much_on_short_queries_alone(cast, cohort):
     """40 % retained save 40 − 18 = 22 points, 50 are promised; by the mean of the ratios what is
     retained would seem to spare three times what it does.
@@ -364,6 +365,7 @@ def harm_of_day(cast, cohort, day, **changes):
     return cohort(shifted, day=day, **changes)
 
 
+@pytest.mark.slow
 def test_harm_that_goes_on_rings_again_and_again_each_time_in_a_family_of_its_own(cast, cohort):
     memory, rang = None, []
     for day in range(3):
@@ -376,6 +378,7 @@ def test_harm_that_goes_on_rings_again_and_again_each_time_in_a_family_of_its_ow
     assert rang == [(cast.DAY + timedelta(days=day + 1), day + 1) for day in range(3)]
 
 
+@pytest.mark.slow
 def test_what_a_stopped_bundle_decided_before_the_stop_reached_it_accuses_nobody_again(cast, cohort):
     memory = watch_risk(None, harm_of_day(cast, cohort, 0))
     stop = Stop(bundle="b1", read_until=memory.raised_at, at=memory.raised_at + timedelta(days=1))

@@ -91,6 +91,7 @@ def test_a_label_that_is_owed_counts_as_either(cast, cohort):
     assert change.value is None and change.why_not is not None
 
 
+@pytest.mark.slow
 def test_a_coin_that_showed_some_rows_speaks_for_all(cast, cohort):
     rng = np.random.default_rng(5)
     asked = [

@@ -49,6 +49,7 @@ def messages(engine):
         return [message for alert in alerts(session) for message in deliveries(session, alert.id)]
 
 
+@pytest.mark.slow
 def test_an_alert_is_a_row_before_it_is_a_message(engine, spec, receiver, cast):
     say(engine, spec, raised(), cast.DAY)
     assert receiver.received == []

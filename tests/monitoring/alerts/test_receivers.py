@@ -161,6 +161,7 @@ def silent():
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "scheme", "path", "says"),
     [

@@ -67,6 +67,7 @@ def test_without_enough_rows_there_is_nothing_to_compare():
     assert sides_of(rows, rows) is None
 
 
+@pytest.mark.slow
 def test_watching_is_imported_without_evidently():
     code = (
         "import sys, monitoring.watching.watch\n"

@@ -269,6 +269,7 @@ def test_slices_have_their_own_figures(ten):
     assert "escalated_share.ood" not in named(ten, slice="a")
 
 
+@pytest.mark.slow
 def test_a_free_text_slice_does_not_fill_the_database(cast, cohort):
     asked = [cast.Asked(slice=f"s{i}") for i in range(SLICES_AT_MOST + 5)]
     rows = figures_of(cohort(asked), computed_at=cast.DAY)

@@ -45,6 +45,7 @@ def named(cohort):
     return {row.name: row for row in rows if row.tier is None and row.slice is None}
 
 
+@pytest.mark.slow
 def test_figures_correct_the_grader_by_the_sample_and_rates_tell_its_errors(cast, cohort):
     asked = traffic(cast, 800)
     judged = named(cohort(asked, judged=True))

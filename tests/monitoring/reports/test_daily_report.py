@@ -62,6 +62,7 @@ def test_a_shifted_column_drifts_and_an_unshifted_one_does_not(report):
     assert [column.column for column in report.drift[0].drifted] == ["p_ik"]
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_that_are_stored_of_the_same_cohort(parts, report):
     def stored(cohort, tier):
         return {row.name: row for row in figures_of(cohort, computed_at=cohort.as_of) if row.tier == tier}
@@ -137,6 +138,7 @@ def test_a_document_that_is_no_report_is_refused(tmp_path):
         render_html('{"columns": []}')
 
 
+@pytest.mark.slow
 def test_a_workspace_is_read_by_evidently_in_a_process_that_knows_nothing_of_us(report, tmp_path):
     assert write_workspace(tmp_path / "workspace", "cities", [report.document] * 2) == 2
     code = (

@@ -252,6 +252,7 @@ def bundle_of(start, end, savings_low, models=MODELS):
     return write_bundle(document, (models,))
 
 
+@pytest.mark.slow
 def test_a_window_has_immature_figures_at_once_and_mature_ones_after_the_horizon(everywhere):
     everywhere.put(everywhere.day_of_traffic(0))
     first = everywhere.watch(0, 0)
@@ -267,6 +268,7 @@ def test_a_window_has_immature_figures_at_once_and_mature_ones_after_the_horizon
     assert (mature.window, mature.value, mature.n) == (first.window, 1.0, 40)
 
 
+@pytest.mark.slow
 def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     everywhere.put(everywhere.day_of_traffic(0))
     everywhere.watch_day(0)
@@ -285,6 +287,7 @@ def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     assert {one["rule"] for one in said["consequences"]} == {"savings", "ood_conservativeness"}
 
 
+@pytest.mark.slow
 def test_a_day_has_one_report_that_renders_and_is_to_go_to_mlflow(everywhere):
     everywhere.put(everywhere.day_of_traffic(0))
     assert [outcome.reports for outcome in everywhere.watch_day(0)] == [0, 0, 0, 1]
@@ -303,6 +306,7 @@ def test_a_day_has_one_report_that_renders_and_is_to_go_to_mlflow(everywhere):
     assert "pca_1" in render_html(report.document)
 
 
+@pytest.mark.slow
 def test_a_report_says_what_labels_say_of_the_last_mature_week(deployment):
     for day in range(3):
         deployment.put(deployment.day_of_traffic(day, strange=0.2))
@@ -324,6 +328,7 @@ def test_a_report_says_what_labels_say_of_the_last_mature_week(deployment):
     assert of_week["ood_needless_usd"] > 0.0
 
 
+@pytest.mark.slow
 def test_what_a_grader_was_measured_to_err_is_kept_when_a_day_ends(deployment):
     asked = [
         replace(one, small=float(row % 4 > 0), verdicts=(float(row % 4 > 0 or row % 8 == 0), None))
@@ -339,6 +344,7 @@ def test_what_a_grader_was_measured_to_err_is_kept_when_a_day_ends(deployment):
     assert grader.error.right > 2.5 * grader.error.wrong > 2.5 * grader.error.wrong_called_right > 0
 
 
+@pytest.mark.slow
 def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_silence_resolves_it(deployment):
     deployment.put(deployment.day_of_traffic(0))
     deployment.watch_day(0)
@@ -362,6 +368,7 @@ def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_si
     assert "drift" not in deployment.alerts(open_only=True)
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_missing_in_two_windows_of_three_is_told_with_since_when(deployment):
     deployment.put(deployment.day_of_traffic(0, n=240))
     deployment.watch_day(0)
@@ -379,6 +386,7 @@ def test_a_signal_that_is_missing_in_two_windows_of_three_is_told_with_since_whe
     assert {c.rule: c.event for c in deployment.watch(1, 3).alerts}[Rule.MISSING_SIGNAL] == "resolved"
 
 
+@pytest.mark.slow
 def test_a_drift_against_a_champion_is_superseded_by_one_made_from_newer_traffic(everywhere):
     everywhere.put(everywhere.day_of_traffic(0))
     everywhere.watch_day(0)
@@ -411,6 +419,7 @@ def test_a_drift_is_not_resolved_by_a_day_on_which_its_column_was_not_there(depl
     assert "(P(T)) fell from" in deployment.alerts(open_only=True)["drift"].cause
 
 
+@pytest.mark.slow
 def test_a_window_of_one_value_of_p_t_is_told_within_that_window(deployment):
     steady = [replace(one, p_t=1.0) for one in deployment.day_of_traffic(0)]
     deployment.put(steady[:40])
@@ -437,6 +446,7 @@ def test_a_run_that_lost_its_claim_writes_nothing(everywhere):
         assert alarm_state(session, "cities", "savings") is None
 
 
+@pytest.mark.slow
 def test_the_claim_ends_in_the_transaction_that_holds_the_effect(everywhere):
     everywhere.put(everywhere.day_of_traffic(0))
     start = everywhere.cast.DAY
@@ -463,6 +473,7 @@ def test_a_window_watched_twice_is_consumed_once(deployment):
     assert states(deployment) == once
 
 
+@pytest.mark.slow
 def test_a_revision_after_consumption_changes_figures_and_never_the_process(deployment):
     decisions = deployment.put(deployment.day_of_traffic(0))
     deployment.watch_day(0)
@@ -513,6 +524,7 @@ def test_a_stale_runtime_is_named_and_cleared_when_it_catches_up(deployment):
     assert deployment.alerts()["stale_runtime"].resolved_at is not None
 
 
+@pytest.mark.slow
 def test_labels_that_never_come_are_said_to_be_overdue(deployment):
     deployment.put(replace(one, small=None, large=None) for one in deployment.day_of_traffic(0))
     deployment.watch_day(0)
@@ -522,6 +534,7 @@ def test_labels_that_never_come_are_said_to_be_overdue(deployment):
     assert "0 of " in deployment.alerts()["overdue_labels"].cause
 
 
+@pytest.mark.slow
 def test_a_loss_that_a_champion_began_with_is_told_beside_the_days_before_it(deployment):
     deployment.put(replace(one, bundle="f" * 64) for one in deployment.day_of_traffic(0))
     deployment.watch_day(0)
@@ -531,6 +544,7 @@ def test_a_loss_that_a_champion_began_with_is_told_beside_the_days_before_it(dep
     assert cause.startswith("queries of kind `state_of` grew from 0 % to") and "; savings fell from" in cause
 
 
+@pytest.mark.slow
 def test_a_promise_in_danger_is_said_once_its_week_is_mature(deployment):
     traffic = deployment.day_of_traffic(0, n=400)
     deployment.put([replace(one, small=0.0, large=1.0) if one.explored else one for one in traffic])
@@ -586,6 +600,7 @@ def figure(deployment, name, window, *, mature=False):
     return found[0].value if found else None
 
 
+@pytest.mark.slow
 def test_decisions_that_come_after_their_window_was_watched_are_in_its_figures_and_counted(everywhere):
     traffic = list(everywhere.day_of_traffic(0))  # 40 a window
     everywhere.put(traffic[:10])
@@ -607,6 +622,7 @@ def test_decisions_that_come_after_their_window_was_watched_are_in_its_figures_a
     assert everywhere.watch(0, 3).again == ()
 
 
+@pytest.mark.slow
 def test_a_window_that_is_computed_again_rings_no_alarm_twice_and_loses_no_ring(deployment):
     deployment.put(deployment.day_of_traffic(0))
     deployment.watch_day(0)
@@ -626,6 +642,7 @@ def test_a_window_that_is_computed_again_rings_no_alarm_twice_and_loses_no_ring(
     assert "savings" in deployment.alerts(open_only=True)
 
 
+@pytest.mark.slow
 def test_an_alarm_that_rings_says_how_many_decisions_came_too_late_for_it(deployment):
     deployment.put(deployment.day_of_traffic(0))
     deployment.watch_day(0)

@@ -177,6 +177,7 @@ def test_too_few_labels_for_an_accuracy_say_how_many_are_needed(tmp_path: Path) 
     assert given.labels_needed is not None and given.labels_needed >= 229 - 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", [0, 1])
 def test_where_all_answers_are_alike_the_signals_cannot_be_judged(tmp_path: Path, right: int) -> None:
     """One class says nothing of a signal: unknown, neither weak nor strong."""
@@ -191,6 +192,7 @@ def test_where_all_answers_are_alike_the_signals_cannot_be_judged(tmp_path: Path
     assert ("unknown the signals are weak" in shown) is (right == 0)
 
 
+@pytest.mark.slow
 def test_a_small_model_that_keeps_the_promise_alone_needs_no_cascade(tmp_path: Path) -> None:
     given = advice(table(tmp_path, small=0.9))
     assert given.recommendation is Recommendation.DO_NOT
@@ -216,6 +218,7 @@ def test_a_wait_that_is_too_long_rules_a_cascade_out(tmp_path: Path) -> None:
     assert advice(path, latencies_ms=(300.0, 900.0), max_latency_ms=1200.0).recommendation is Recommendation.CASCADE
 
 
+@pytest.mark.slow
 def test_a_long_chain_is_held_beside_its_shorter_ones(tmp_path: Path) -> None:
     given = advice(table(tmp_path, tiers=3), "0.1/0.4,2/8,2.5/10")
     assert [chain.tiers for chain in given.shorter] == [(0, 2), (1, 2)]

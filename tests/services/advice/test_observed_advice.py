@@ -95,6 +95,7 @@ def test_before_anything_is_observed_it_says_so(engine: Engine, spec: CascadeSpe
     assert observed.prospect is not None and observed.prospect.bundle is None
 
 
+@pytest.mark.slow
 def test_what_was_observed_says_what_would_be_kept_and_saved(engine: Engine, spec: CascadeSpec) -> None:
     observed_here = serve(engine, spec, 1500)
     with reading(engine) as session:

@@ -60,6 +60,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "leaves.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_an_export_is_whole_and_verifies_without_a_database(deployed: Deployed, tmp_path: Path) -> None:
     for name, window, numbers in (
         ("all", DAY, (1, 4)),
@@ -90,6 +91,7 @@ def test_what_may_be_a_secret_is_withheld_and_still_proven(deployed: Deployed, t
     assert 0 < manifest.withheld < manifest.leaves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False], ids=["manifest made anew", "manifest as it was"])
 @pytest.mark.parametrize(
     "what",
@@ -180,6 +182,7 @@ def test_a_period_in_which_nothing_was_sealed_and_a_folder_that_is_taken_are_ref
         deployed.export(tmp_path / "there")
 
 
+@pytest.mark.slow
 def test_an_erasure_leaves_heads_and_exports_from_before_it_verifiable(
     engine: Engine, tmp_path: Path, raw: Callable[[str], None]
 ) -> None:

@@ -70,6 +70,7 @@ def problems(engine: Engine, *statements: str) -> tuple[Problem, ...]:
             return verify_ledger(session).problems
 
 
+@pytest.mark.slow
 def test_what_was_sealed_before_keeps_verifying_and_what_comes_after_does(upgraded: Engine) -> None:
     assert problems(upgraded) == ()
     schema.upgrade(upgraded)  # as at every start
@@ -97,12 +98,14 @@ CHANGED = [
 ]
 
 
+@pytest.mark.slow
 def test_what_former_leaves_say_is_held_against_the_rows(upgraded: Engine) -> None:
     for statement, table, named in CHANGED:
         found = problems(upgraded, statement)
         assert any(problem.table == table and named in problem.what for problem in found), (statement, found)
 
 
+@pytest.mark.slow
 def test_nobody_can_add_a_leaf_of_the_former_version(upgraded: Engine) -> None:
     with reading(upgraded) as session:
         decision = next(decisions_between(session, NAME, AGES))
@@ -113,6 +116,7 @@ def test_nobody_can_add_a_leaf_of_the_former_version(upgraded: Engine) -> None:
     assert any("were there at the upgrade" in problem.what for problem in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "statement"),
     [("label", "UPDATE label SET correct = 1 - correct"), ("decision", "UPDATE decision SET slice = 'art'")],

@@ -105,6 +105,7 @@ def test_an_untouched_deployment_verifies_and_leads_to_its_head(deployed: Deploy
     assert found.erased == 2
 
 
+@pytest.mark.slow
 def test_what_retention_forgets_and_what_is_forgotten_after_it_still_verifies(engine: Engine, tmp_path: Path) -> None:
     build(engine, settings_in(tmp_path))
     with transaction(engine) as session:
@@ -119,6 +120,7 @@ def test_what_retention_forgets_and_what_is_forgotten_after_it_still_verifies(en
     assert [problem.table for problem in gone.problems] == ["vector_shard"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "table", "named"),
     [

@@ -63,6 +63,7 @@ def outcomes_csv(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "command", "loaded"),
     [(["--help"], "certify", set()), (["token", "--help"], "revoke", {"sqlalchemy"})],
@@ -93,6 +94,7 @@ def test_an_error_of_ours_ends_with_its_code_and_a_fault_with_its_traceback(erro
     assert exit_code_of(error) == code
 
 
+@pytest.mark.slow
 def test_the_installed_command_tells_a_mistake_in_one_message(tmp_path: Path) -> None:
     command = [
         sys.executable,

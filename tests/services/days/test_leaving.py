@@ -97,6 +97,7 @@ def test_rows_stay_while_something_that_came_is_in_no_file(
     assert counts(engine)[0] == len(made)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_decision_that_left_brings_it_back(
     engine: Engine, made: list[Decision], tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_what_is_said_of_a_decision_that_left_brings_it_back(
         assert verify_ledger(session).problems == ()
 
 
+@pytest.mark.slow
 def test_a_decision_that_left_is_erased(engine: Engine, made: list[Decision], tmp_path: Path) -> None:
     base = str(tmp_path)
     let_go(engine, base)
@@ -137,6 +139,7 @@ def test_a_decision_that_left_is_erased(engine: Engine, made: list[Decision], tm
         assert verify_ledger(session).problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["gone", "altered"])
 def test_no_row_leaves_for_a_file_that_is_not_what_was_written(
     engine: Engine, made: list[Decision], tmp_path: Path, harm: str

@@ -100,6 +100,7 @@ def tokens_asked(world: World) -> list[int]:
     return [body["max_tokens"] for body in world.small.bodies]
 
 
+@pytest.mark.slow
 def test_below_the_threshold_nothing_is_written_and_the_last_tier_answers(start: Start) -> None:
     with start() as world:
         world.small.state = UNKNOWN

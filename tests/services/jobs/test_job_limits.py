@@ -117,6 +117,7 @@ def test_nothing_is_begun_by_a_process_that_is_to_stop(context: JobContext) -> N
     assert run_due(context, WindowJob(lambda context, claim: None)) == ()
 
 
+@pytest.mark.slow
 def test_a_process_that_never_ends_is_ended_with_all_that_it_started(here: JobContext, tmp_path: Path) -> None:
     with pytest.raises(ChildTooSlow, match=r"had not ended after 0\.\d+s and was ended.*raise KNOWGATE_JOB_LIMIT"):
         run_child(here, family(tmp_path, "stubborn"), environment={}, limit=timedelta(seconds=0.9))

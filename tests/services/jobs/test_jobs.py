@@ -194,6 +194,7 @@ def test_no_window_from_which_something_can_follow_is_passed_over(
     assert len(found) <= 1 + len(decided) * (3 + echo_days)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trivia")
 def test_today_is_watched_at_once_though_the_first_decision_is_ten_years_old(
     context: JobContext, clock: SimulatedClock, decision: Callable[..., Decision]
@@ -213,6 +214,7 @@ def test_today_is_watched_at_once_though_the_first_decision_is_ten_years_old(
     assert counted[watched[0].end] == 1 and counted[NOW] == 1
 
 
+@pytest.mark.slow
 def test_the_ledger_is_sealed_as_often_as_the_most_eager_cascade_asks(
     context: JobContext, clock: SimulatedClock
 ) -> None:

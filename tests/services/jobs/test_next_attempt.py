@@ -277,6 +277,7 @@ def test_a_kind_of_alarm_calls_again_when_a_period_has_passed_since_it_was_answe
     assert quiz.coming.at == START + 35 * DAY, "its turn: two days before the alarm calls again"
 
 
+@pytest.mark.slow
 def test_a_pause_as_long_as_a_period_leaves_the_turns_alone(quiz: Deployment) -> None:
     quiz.apply(CASCADE + '[schedule]\ntrain_pause = "8d"\n')
     quiz.labelled(10 * FEWEST)

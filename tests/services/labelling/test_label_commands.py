@@ -324,6 +324,7 @@ def erase(engine: Engine, traffic: tuple[Decision, ...]) -> None:
             erase_decision(session, decision.id, now=NOW)
 
 
+@pytest.mark.slow
 def test_erased_decisions_are_no_candidates_and_spoil_no_figure(
     run: Run, engine: Engine, traffic: tuple[Decision, ...], grader_server: GraderServer, tmp_path: Path
 ) -> None:
@@ -341,6 +342,7 @@ def test_erased_decisions_are_no_candidates_and_spoil_no_figure(
         assert (rows[method]["decisions"], rows[method]["erased"]) == (300, 100)
 
 
+@pytest.mark.slow
 def test_an_erasure_moves_no_figure_of_what_was_labelled_before(
     run: Run, engine: Engine, traffic: tuple[Decision, ...], grader_server: GraderServer, tmp_path: Path
 ) -> None:
@@ -387,6 +389,7 @@ def test_a_grader_that_nests_beyond_reading_gives_no_verdict(
     assert (done["candidates"], done["stored"], done["not_told"]) == (6, 0, 6)
 
 
+@pytest.mark.slow
 def test_a_graders_rates_are_printed_for_people(
     run: Run, traffic: tuple[Decision, ...], grader_server: GraderServer, tmp_path: Path
 ) -> None:
@@ -438,6 +441,7 @@ def test_an_immature_cohort_says_so(run: Run, traffic: tuple[Decision, ...]) -> 
     assert run("estimate", "--end", day, "--as-of", (START + timedelta(days=2)).isoformat())["mature"] is False
 
 
+@pytest.mark.slow
 def test_delay_curves_know_how_long_each_answer_has_been_watched(run: Run, engine: Engine, spec: CascadeSpec) -> None:
     """Half of the answers get a gold label after 30 hours; as of hour 66 most have not been watched
     for so long.

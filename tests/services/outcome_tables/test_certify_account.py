@@ -102,6 +102,7 @@ def test_what_delta_is_the_chance_against_is_said_in_a_sentence(
     assert sentence not in CliRunner().invoke(app, ["certify", str(outcomes), "--json"]).stderr
 
 
+@pytest.mark.slow
 def test_a_seasons_delta_is_the_trainers_and_no_table_gets_a_share_of_it(outcomes: Path, deployment: Path) -> None:
     (deployment / "cascade.toml").write_text(f'{CASCADE}[targets]\npromise = "season"\n')
     assert CliRunner().invoke(app, ["cascade", "apply", str(deployment / "cascade.toml")]).exit_code == 0
@@ -112,6 +113,7 @@ def test_a_seasons_delta_is_the_trainers_and_no_table_gets_a_share_of_it(outcome
         assert certifications.certifications(session, "trivia") == ()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("deployment")
 def test_a_cascades_account_counts_failed_attempts_too_and_the_ledger_lists_them(outcomes: Path) -> None:
     attempts = [

@@ -277,6 +277,7 @@ def test_a_slice_of_one_is_refused(tmp_path: Path, columns: Columns) -> None:
     assert "there is no slice 'absent'" in refusal(tmp_path, columns, "--slice", "absent")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["p_t", "p_ik", "gates", "score"])
 @pytest.mark.parametrize("kind", ["drop", "accuracy"])
 def test_no_rule_and_no_target_certifies_spoiled_tables(tmp_path: Path, rule: str, kind: str) -> None:

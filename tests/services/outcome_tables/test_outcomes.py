@@ -170,6 +170,7 @@ def test_a_table_written_out_is_read_back_the_same(tmp_path: Path, suffix: str) 
     assert same(read_outcomes(path), table)
 
 
+@pytest.mark.slow
 def test_a_million_rows_fit(tmp_path: Path) -> None:
     queries = 500_000
     ids = np.repeat(np.arange(queries), 2)

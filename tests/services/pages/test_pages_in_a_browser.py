@@ -68,6 +68,7 @@ def page(url: str) -> Iterator[Any]:
     assert errors == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trivia")
 def test_a_person_finds_a_cascade(page: Any, url: str) -> None:
     page.get_by_role("link", name="trivia").first.click()
@@ -79,6 +80,7 @@ def test_a_person_finds_a_cascade(page: Any, url: str) -> None:
     assert page.evaluate("document.activeElement.name") == "id"
 
 
+@pytest.mark.slow
 def test_a_part_is_read_when_it_is_opened_and_its_table_sorts_and_filters(
     page: Any, engine: Engine, trivia: str
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_part_is_read_when_it_is_opened_and_its_table_sorts_and_filters(
     page.wait_for_url("**/cascades/trivia?range=7d&slice=s7")
 
 
+@pytest.mark.slow
 def test_a_person_acknowledges_and_resolves_an_alert(page: Any, engine: Engine, trivia: str) -> None:
     record = AlertRecord(cascade=trivia, rule="risk", cause="answers lose 4 %", details='{"n": 120}', opened_at=NOW)
     with transaction(engine) as session:
@@ -119,6 +122,7 @@ def test_a_person_acknowledges_and_resolves_an_alert(page: Any, engine: Engine, 
     assert page.get_by_text("Nothing is open.").is_visible()
 
 
+@pytest.mark.slow
 def test_a_daily_report_draws_itself_and_cannot_reach_the_cookie(page: Any, url: str, reported: Window) -> None:
     page.context.add_cookies([{"name": COOKIE, "value": "secret", "url": url}])
     page.goto(f"{url}/cascades/trivia/reports")

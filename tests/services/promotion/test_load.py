@@ -42,6 +42,7 @@ def test_before_anything_was_watched_the_certificates_tell(world: Deployment) ->
     assert load_after(world, None) == LastTierLoad(today=pytest.approx(0.75), measured=False, then=1.0)
 
 
+@pytest.mark.slow
 def test_what_was_watched_in_the_last_day_is_todays_load(world: Deployment) -> None:
     world.certified("champion", kept=0.9)
     world.tick()

@@ -107,6 +107,7 @@ def test_the_walk_is_the_same_on_postgresql(in_postgresql: Deployment) -> None:
     walk(in_postgresql)
 
 
+@pytest.mark.slow
 def test_one_that_would_have_harmed_is_found_in_the_shadow_and_has_decided_nothing(world: Deployment) -> None:
     champion, challenger = world.in_force.champion, challenge(world)
     world.tick()
@@ -125,6 +126,7 @@ def test_one_that_would_have_harmed_is_found_in_the_shadow_and_has_decided_nothi
     assert world.in_force.champion == champion and world.history[-1] == record, "it is not judged again"
 
 
+@pytest.mark.slow
 def test_one_that_harms_where_it_decides_is_taken_back_by_what_it_decided(world: Deployment) -> None:
     ask(world, promotion=replace(STEPS, steps=(0.3,)))
     champion, challenger = world.in_force.champion, challenge(world)
@@ -138,6 +140,7 @@ def test_one_that_harms_where_it_decides_is_taken_back_by_what_it_decided(world:
     assert aborted.bundle == challenger and world.state == "active"
 
 
+@pytest.mark.slow
 def test_what_has_not_shown_enough_by_the_deadline_is_declined_and_says_what_was_missing(world: Deployment) -> None:
     ask(world, promotion=replace(STEPS, steps=(0.3,), least=10_000))
     champion, challenger = world.in_force.champion, challenge(world)
@@ -279,6 +282,7 @@ def freeze(world: Deployment, hours: float) -> None:
         add_act(session, act)
 
 
+@pytest.mark.slow
 def test_a_frozen_cascade_takes_no_step_forward_and_goes_on_afterwards(world: Deployment) -> None:
     ask(world, promotion=replace(STEPS, steps=(0.3,)))
     challenger = challenge(world)
@@ -295,6 +299,7 @@ def test_a_frozen_cascade_takes_no_step_forward_and_goes_on_afterwards(world: De
     assert world.in_force.champion == challenger
 
 
+@pytest.mark.slow
 def test_approved_once_it_goes_all_its_steps_and_a_person_may_decline_it_on_the_way(world: Deployment) -> None:
     ask(world, promotion=replace(STEPS, steps=(0.3,), approval=Approval.MANUAL))
     champion, challenger = world.in_force.champion, challenge(world)

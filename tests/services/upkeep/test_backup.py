@@ -89,6 +89,7 @@ def empty_postgresql_url(postgresql_server: URL, engine: Engine) -> Iterator[str
     admin.dispose()
 
 
+@pytest.mark.slow
 def test_a_restored_deployment_is_the_one_that_was_backed_up(
     engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, decision: Make, tmp_path: Path
 ) -> None:
@@ -254,6 +255,7 @@ def test_a_file_that_is_no_whole_database_is_not_put_in_place(
     restore(there, folder)
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_former_version_is_brought_up_to_date_and_one_of_a_later_version_is_refused(
     sqlite_url: str, settings: Settings, tmp_path: Path
 ) -> None:

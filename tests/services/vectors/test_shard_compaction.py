@@ -210,6 +210,7 @@ def test_a_row_that_left_its_place_undoes_the_whole_move(trivia_engine: Engine, 
     check_readable(trivia_engine, [pushed[0], pushed[1], pushed[3], pushed[4]])
 
 
+@pytest.mark.slow
 def test_two_compactors_a_writer_and_an_eraser_at_once_lose_nothing(trivia_engine: Engine, base: str) -> None:
     pushed = [one for seed in range(20) for one in push(trivia_engine, base, 4, seed=seed)]
     doomed, kept = pushed[::7], [one for at, one in enumerate(pushed) if at % 7]

@@ -79,6 +79,7 @@ def bytes_under(base: str) -> bytes:
     return b"".join(filesystem.cat_file(found) for found in filesystem.find(path))
 
 
+@pytest.mark.slow
 def test_a_shard_goes_out_whole_and_its_rows_come_back_by_ranges(base: str) -> None:
     ids = [str(row) for row in range(200)]
     shard = write_shard(base, vectors(200), ids, fingerprint=FINGERPRINT)

@@ -146,6 +146,7 @@ def test_an_erasure_that_died_before_it_removed_the_old_file_is_finished_by_runn
     check_readable(engine, pushed[1:])
 
 
+@pytest.mark.slow
 def test_every_vector_of_a_deployment_can_be_erased_one_by_one(run: Run, engine: Engine, base: str) -> None:
     pushed = [one for seed in range(3) for one in push(engine, base, 2, seed=seed)]
     for at, one in enumerate(pushed):

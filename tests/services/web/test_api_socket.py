@@ -106,6 +106,7 @@ def test_a_refusal_reaches_the_runtime_in_words(address: str, token: Callable[[T
         reader.assignment("unheard-of")
 
 
+@pytest.mark.slow
 def test_a_locked_database_keeps_nobody_from_hearing_that_the_process_lives(
     settings: Settings, sqlite_url: str, decision: Callable[..., Decision]
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_locked_database_keeps_nobody_from_hearing_that_the_process_lives(
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_database_that_never_answers_is_told_to_who_asks_whether_the_service_is_ready(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = open_engine(f"postgresql+psycopg://u@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=60")

@@ -104,6 +104,7 @@ def test_a_rule_may_give_some_cascades_alone_and_who_fits_none_is_not_let_in(bro
     assert COOKIE not in browser.cookies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1, None])
 def test_what_another_sign_in_began_ends_in_nothing(browser: TestClient, part: int | None) -> None:
     """The state, the nonce and the whole cookie of another browser."""

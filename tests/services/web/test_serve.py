@@ -53,6 +53,7 @@ def test_a_log_never_shows_the_first_token(environment: dict[str, str], tmp_path
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_first_token_and_keeps_no_file(environment: dict[str, str], tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -76,6 +77,7 @@ def test_a_terminal_shows_the_first_token_and_keeps_no_file(environment: dict[st
     assert not (tmp_path / "data" / "first-admin.token").exists()
 
 
+@pytest.mark.slow
 def test_a_token_that_cannot_be_kept_is_not_made(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "data" / "first-admin.token").mkdir(parents=True)
     done = subprocess.run(

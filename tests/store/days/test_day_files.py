@@ -61,6 +61,7 @@ def same(one: Examples, other: Examples) -> None:
         np.testing.assert_array_equal(getattr(one, item.name), getattr(other, item.name), err_msg=item.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trusted", [tuple(LabelSource), (LabelSource.GOLD, LabelSource.HUMAN)])
 def test_a_window_with_days_in_files_is_the_window_in_the_tables(
     geo: Engine, cast: Cast, tmp_path: Path, trusted: tuple[LabelSource, ...]

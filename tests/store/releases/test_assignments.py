@@ -88,6 +88,7 @@ except GenerationMoved:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_swap_at_once_leave_one_winner(geo: Engine, database_url: str, cast: Any) -> None:
     with transaction(geo) as session:
         swap_assignment(session, generation(1, cast.at(0)), expected_generation=None)

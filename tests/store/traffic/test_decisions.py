@@ -157,6 +157,7 @@ def test_a_window_holds_what_was_decided_in_it_in_order(session: Session, cast: 
     assert [item.id for item in early] == [item.id for item in sent[5:8]]
 
 
+@pytest.mark.slow
 def test_a_long_window_is_read_page_by_page_without_loss(session: Session, cast: Any) -> None:
     sent = [cast.escalated(index / 60) for index in range(2300)]
     assert len(add_decisions(session, sent, received_at=cast.at(60)).stored) == 2300

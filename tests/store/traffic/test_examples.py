@@ -124,6 +124,7 @@ said = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=st.lists(said, max_size=8), as_of=st.integers(0, 21))
 def test_the_label_in_force_is_the_strongest_source_and_in_it_the_newest_statement(

@@ -84,6 +84,7 @@ def test_sums_say_what_the_rows_say(session: Session, cast: Any) -> None:
     assert said(session, cast)[0] != before[0]
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_written_again_takes_the_mark_off_its_day_alone(session: Session, cast: Any) -> None:
     made = rows(cast)
     put_figures(session, made)

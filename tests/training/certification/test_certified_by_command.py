@@ -85,6 +85,7 @@ def test_the_command_gets_the_trainers_thresholds(
     assert (said["drop_upper_bound"], said["delta"]) == (certificate.drop_upper_bound, certificate.delta)
 
 
+@pytest.mark.slow
 def test_the_command_gets_the_fallback_of_a_learned_rule(
     seeded: Callable[[CascadeSpec, Traffic], Engine], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_command_gets_the_fallback_of_a_learned_rule(
     assert said["thresholds"] == list(fallback.thresholds)
 
 
+@pytest.mark.slow
 def test_the_command_gets_the_thresholds_of_a_learned_score_on_the_part_that_certified(
     seeded: Callable[[CascadeSpec, Traffic], Engine], tmp_path: Path
 ) -> None:

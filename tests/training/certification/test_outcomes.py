@@ -172,6 +172,7 @@ def _dear_to_answer(n: int = 4000) -> tuple[CascadeRows, dict[str, np.ndarray]]:
     return rows_of(small, large, rate=0.25, early={0: 1.0}), shown
 
 
+@pytest.mark.slow
 def test_of_all_that_is_certified_that_is_taken_which_saves_most_where_a_gate_ends_the_tier() -> None:
     rows, signals = _dear_to_answer()
     kind, split, targets = PolicyKind.GATES, _split(4000), Targets(rule=PolicyKind.GATES, value=0.02)
@@ -453,6 +454,7 @@ def test_the_tiers_of_a_chain_open_at_the_pace_that_saves_most_on_rows_that_teac
     assert nothing_to_save == (1.0, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "delta"), [(PolicyKind.P_T, 0.1), (PolicyKind.SCORE, 0.08)])
 def test_a_chain_is_certified_by_what_it_saves(kind: PolicyKind, delta: float) -> None:
     rows, signals = _chain()
@@ -644,6 +646,7 @@ def test_a_gain_is_shown_over_p_t_and_beyond_the_slice_where_there_are_slices() 
             assert within.low is not None and within.high is not None and within.low < within.value < within.high
 
 
+@pytest.mark.slow
 def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
     """The true drop is exactly ε, so every certificate is a violation; 30 % of answers differ, a
     tenth is labelled.

@@ -64,6 +64,7 @@ def spec_with(encoder: Path) -> CascadeSpec:
     return CascadeSpec(name="facts", tiers=tiers, targets=targets, privacy=Privacy.FULL)
 
 
+@pytest.mark.slow
 def test_a_black_box_tier_is_trained_on_the_states_of_its_encoder(
     sqlite_engine: Engine, sqlite_url: str, folder: Path, store_letters: Callable[..., None]
 ) -> None:

@@ -145,6 +145,7 @@ def test_of_a_folder_for_parts_only_what_the_job_wrote_is_removed(folder: Path) 
     assert done.queries == COUNT and {path.name for path in shared.iterdir()} == {"others", "labels.csv", "out.npz"}
 
 
+@pytest.mark.slow
 def test_what_is_done_before_the_disk_is_full_is_not_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, out = folder / "prompts.jsonl", folder / "out.npz"
     sync, left = os.fsync, iter(range(8))  # the job's name and three parts, each with its folder

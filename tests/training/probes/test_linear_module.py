@@ -93,6 +93,7 @@ def test_a_curvature_of_few_directions_only_takes_longer() -> None:
     assert_same(known, fit_linear(rows, validation, poor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"memory_mb": 1}, {"block_mb": 1}, {"look_every": 1}])
 def test_groups_blocks_and_looks_change_nothing(changes: dict[str, int]) -> None:
     rows, validation = streamed(d=700, layers=2, n=300), streamed(d=700, layers=2, n=100, seed=1)

@@ -145,6 +145,7 @@ def _drain(engine: Engine, url: str, **changes: Any) -> Any:
     return drain_mlflow(engine, url, **({"owner": "t", "clock": lambda: NOW} | changes))
 
 
+@pytest.mark.slow
 def test_a_bundle_becomes_one_run_with_its_artifacts_and_one_model_version(
     sqlite_engine: Engine, published: Callable[..., Bundle], tracking: Tracking, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_drain_killed_after_registering_is_repeated_without_duplicates(
     assert len(tracking.runs()) == 1 and len(tracking.versions()) == 1
 
 
+@pytest.mark.slow
 def test_a_drain_killed_while_logging_goes_on_in_the_same_run(
     sqlite_engine: Engine, published: Callable[..., Bundle], tracking: Tracking
 ) -> None:

@@ -44,6 +44,7 @@ BINS, RISKS = ONE.reliability, ONE.risk_coverage
 Plot = Callable[[Sequence[SignalReport]], bytes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plot", "shown", "not_shown"),
     [
