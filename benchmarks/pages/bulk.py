@@ -29,12 +29,22 @@ FIGURES: dict[str, tuple[float, float, float, float, bool]] = {
     "accuracy_last": (0.883, 0.0, 0.02, 0.06, True),
     "accuracy_retained": (0.941, 0.0, 0.015, 0.04, True),
     "label_coverage": (0.28, 0.02, 0.02, 0.08, False),
+    "latency_p50_ms": (1240.0, 110.0, 60.0, 150.0, False),
+    "latency_p95_ms": (3900.0, 300.0, 160.0, 420.0, False),
+    "escalation_added_p50_ms": (331.0, 20.0, 8.0, 15.0, False),
+    "escalation_added_p95_ms": (607.0, 40.0, 20.0, 60.0, False),
 }
 OF_TIER: dict[str, tuple[float, float, float, float, bool]] = {
     "auroc_p_t": (0.74, 0.0, 0.02, 0.06, True),
     "auroc_p_ik": (0.81, 0.0, 0.02, 0.05, True),
     "auroc_score": (0.84, 0.0, 0.02, 0.05, True),
     "ece": (0.041, 0.0, 0.008, 0.02, True),
+    "latency_p50_ms": (331.0, 20.0, 8.0, 15.0, False),
+    "latency_p95_ms": (607.0, 40.0, 20.0, 60.0, False),
+}
+OF_LAST: dict[str, tuple[float, float, float, float, bool]] = {
+    "latency_p50_ms": (2075.0, 180.0, 60.0, 150.0, False),
+    "latency_p95_ms": (4220.0, 320.0, 160.0, 420.0, False),
 }
 OF_SLICE = ("queries", "retained_share", "savings_usd", "saved_usd", "drop")
 _FIGURE = "cascade, name, window_start, window_end, tier, slice, mature, value, low, high, n, computed_at"
@@ -103,8 +113,9 @@ def _figures(of: Traffic) -> Iterator[tuple[Any, ...]]:
     saved = columns["savings_usd"][0] * queries * of.dear
     yield from _rows(of, "queries", queries, None, queries, -1, "")
     yield from _rows(of, "saved_usd", saved, np.maximum(0.2 * saved, 0.4), queries, -1, "")
-    for name, (value, half, _) in _columns(of, starts, wave, queries, rng, OF_TIER).items():
-        yield from _rows(of, name, value, half, queries * 0.08, 0, "")
+    for tier, kinds in enumerate((OF_TIER, OF_LAST)):
+        for name, (value, half, _) in _columns(of, starts, wave, queries, rng, kinds).items():
+            yield from _rows(of, name, value, half, queries * 0.08, tier, "")
     for place, part in enumerate(of.slices):
         share = 1.0 / len(of.slices) * (0.4 + 1.2 * ((7 * place) % len(of.slices)) / len(of.slices))
         shift = 0.25 * np.sin(place)
@@ -125,7 +136,8 @@ def _columns(
             inside = np.array([episode.start <= start < episode.end for start in starts])
             value = value + inside * episode.moved.get(name, 0.0)
         reach = half * np.sqrt(of.hourly / np.maximum(queries, 1.0))
-        made[name] = (value if name == "drop" else np.clip(value, 0.0, 1.0), reach, awaited)
+        share = name != "drop" and not name.endswith("_ms")
+        made[name] = (np.clip(value, 0.0, 1.0) if share else value, reach, awaited)
     return made
 
 

@@ -12,6 +12,7 @@ from monitoring.figures.accuracy_figures import accuracy_figures
 from monitoring.figures.cost_figures import cost_figures
 from monitoring.figures.estimates import Estimated, share
 from monitoring.figures.graders import grader_figures
+from monitoring.figures.latency_figures import latency_figures
 from monitoring.figures.score_errors import NONE_KNOWN, ScoreErrors
 from monitoring.figures.tier_figures import tier_figures
 from monitoring.figures.uncertified_figures import uncertified_figures
@@ -37,7 +38,7 @@ def figures_of(
         rows += _rows(cohort, tier_figures(cohort, tier), computed_at, tier=tier)
     for name in cohort.slices[:SLICES_AT_MOST]:
         part = cascade_figures(cohort.of_slice(name), score_errors)
-        rows += _rows(cohort, _without_silent_gates(part), computed_at, slice_name=name)
+        rows += _rows(cohort, _without_the_silent(part), computed_at, slice_name=name)
     return rows
 
 
@@ -55,7 +56,8 @@ def cascade_figures(cohort: Cohort, score_errors: ScoreErrors = NONE_KNOWN) -> N
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in ESCALATES}
     figures |= accuracy_figures(cohort, score_errors) | grader_figures(cohort.attempts)
     figures[FigureName.CUT_RUNS] = count(int(cohort.attempts["cut"].sum()))
-    return figures | cost_figures(cohort) | uncertified_figures(cohort) | label_figures(cohort)
+    figures |= cost_figures(cohort) | latency_figures(cohort)
+    return figures | uncertified_figures(cohort) | label_figures(cohort)
 
 
 def label_figures(cohort: Cohort) -> Named:
@@ -77,9 +79,13 @@ def count(number: int) -> Estimated:
     return Estimated(n=number, value=float(number))
 
 
-def _without_silent_gates(figures: Named) -> Named:
-    """A slice shows only the gates that stopped something there; there are many slices."""
-    silent = {escalated_by(reason) for reason in ESCALATES if not figures[escalated_by(reason)].value}
+def _without_the_silent(figures: Named) -> Named:
+    """A slice shows only the gates that stopped something there, and times only where they are
+    logged; there are many slices.
+    """
+    gates = {escalated_by(reason) for reason in ESCALATES}
+    silent = {name for name in gates if not figures[name].value}
+    silent |= {name for name, figure in figures.items() if name.endswith("_ms") and figure.value is None}
     return {name: figure for name, figure in figures.items() if name not in silent}
 
 

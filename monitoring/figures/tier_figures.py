@@ -23,6 +23,7 @@ from knowgate._records.records import Role
 from knowgate.spec import CascadeSpec
 from monitoring.drift.signal_tables import missing_shares
 from monitoring.figures.estimates import Estimated, mean, share, stratified_mean, unidentified
+from monitoring.figures.latency_figures import tier_latencies
 from monitoring.figures.ood_figures import ood_figures
 from monitoring.names import ESCALATES, FigureName, escalated_by, missing_of
 from monitoring.rows.cohorts import Cohort
@@ -40,7 +41,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
         FigureName.CUT_RUNS: Estimated(n=len(rows), value=float(rows["cut"].sum())),
         FigureName.UNDECLARED_SHARE: share(int(undeclared_attempts(cohort.spec, rows).sum()), len(rows)),
         FigureName.ACCURACY: _tier_accuracy(rows),
-    }
+    } | tier_latencies(rows)
     if tier == cohort.spec.last or rows.empty:
         return figures
     decided = rows[rows["retained"] | rows["reason"].notna()]

@@ -39,6 +39,10 @@ TITLES = {
     "auroc_score": "How well the score tells right from wrong",
     "ece": "How far scores are from what comes true",
     "overconfidence": "Wrong although the small model was sure",
+    "latency_p50_ms": "Half of the answers take at most",
+    "latency_p95_ms": "95 % of the answers take at most",
+    "escalation_added_p50_ms": "Sending on adds at most, to half of what is sent on",
+    "escalation_added_p95_ms": "Sending on adds at most, to 95 % of what is sent on",
     "ood_only_share": "Sent on only because unlike what the probe has seen",
 }
 REASONS = {reason.value: why for reason, why in GATES.items()}  # after its figure's name

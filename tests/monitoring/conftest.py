@@ -91,6 +91,7 @@ class Asked:
     uncertified: bool = False  # the last tier alone answered it
     early: bool = False  # the reason ended the small tier before it answered; explored = it did, to learn from
     tokens_out: int = 0  # of the small tier
+    took_ms: tuple[float | None, float | None] = (None, None)
 
 
 def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
@@ -115,6 +116,7 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
             run_propensity=chance,
             tokens_in=asked.tokens,
             tokens_out=0 if skipped else asked.tokens_out,
+            latency_ms=asked.took_ms[0],
         )
     ]
     if not retained or asked.explored:
@@ -127,6 +129,7 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
                 run_propensity=asked.run_propensity if retained else 1.0,
                 tokens_in=asked.tokens,
                 tokens_out=0,
+                latency_ms=asked.took_ms[1],
             )
         )
     return make_decision(

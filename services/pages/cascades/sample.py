@@ -18,6 +18,7 @@ from knowgate._records.arrays import FloatArray
 from knowgate._records.records import Role, Window
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.figures.cost_figures import saved_usd
+from monitoring.figures.latency_figures import waits_of
 from monitoring.rows.attempts import COLUMNS
 from monitoring.rows.cohorts import Cohort, cohort_of
 from services.pages.cascades.promise import figure_of
@@ -200,14 +201,14 @@ def _scores(cohort: Cohort) -> Drawn:
 
 
 def _latencies(cohort: Cohort) -> tuple[Latency, ...]:
-    waited = cohort.attempts[cohort.attempts["role"] != Role.EXPLORATION]
-    taken = waited.groupby("decision")["latency_ms"].sum(min_count=1)
-    served = cohort.attempts[cohort.attempts["role"] == Role.SERVED].set_index("decision")["tier"]
-    by_small = served.reindex(taken.index).to_numpy() < cohort.spec.last
-    kept, sent = (taken[side].dropna().to_numpy(dtype=np.float64) for side in (by_small, ~by_small))
-    said: Sequence[tuple[str, FloatArray]] = (("kept by a smaller model", kept), ("sent on", sent))
+    waits, last = waits_of(cohort), cohort.spec.tiers[-1].name
+    said: Sequence[tuple[str, FloatArray]] = (
+        ("kept by a smaller model", waits.whole[waits.retained]),
+        ("sent on", waits.whole[~waits.retained]),
+        (f"of that, before {last} was asked", waits.before_last[~waits.retained]),
+    )
     return tuple(
         Latency(name=name, n=len(ms), half=float(np.quantile(ms, 0.5)), most=float(np.quantile(ms, 0.95)))
-        for name, ms in said
-        if len(ms)
+        for name, times in said
+        if len(ms := times[~np.isnan(times)])
     )

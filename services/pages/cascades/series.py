@@ -23,11 +23,14 @@ _OF_LABELS = (
     *("ood_gain", "ood_as_good"),
 )
 _SAVINGS = ("savings_usd", "savings_gflops")
+_LATENCIES = ("latency_p50_ms", "latency_p95_ms")
+_ADDED = {"escalation_added_p50_ms": "half of them", "escalation_added_p95_ms": "95 % of them"}
 _WHOLE = (
     *("queries", "retained_share", *_SAVINGS, "saved_usd", "exploration_cost_usd", "drop", "uncertified_share"),
     *("accuracy_cascade", "accuracy_last", "accuracy_retained", "label_coverage", *ESCALATIONS),
+    *(*_LATENCIES, *_ADDED),
 )
-_OF_TIER = ("auroc_p_t", "auroc_p_ik", "auroc_score", "ece")
+_OF_TIER = ("auroc_p_t", "auroc_p_ik", "auroc_score", "ece", *_LATENCIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Figures:
     """What was read of one range."""
 
     rows: tuple[FigureMean, ...]  # per window or day, of the whole or of the slice
-    of_tiers: tuple[tuple[FigureMean, ...], ...]  # per non-last tier; empty for a slice
+    of_tiers: tuple[tuple[FigureMean, ...], ...]  # per tier; empty for a slice
 
     def lines(self, *names: str, tier: int | None = None) -> dict[str, tuple[Value, ...]]:
         """Those that have any value, each as values in order of time."""
@@ -56,8 +59,9 @@ def read_figures(session: Session, spec: CascadeSpec, chosen: Range) -> Figures:
     wanted = Wanted(cascade=spec.name, names=_WHOLE, window=chosen.window, slice=chosen.slice, summed=SUMMED)
     tiers: tuple[tuple[FigureMean, ...], ...] = ()
     if chosen.slice is None:
+        named = (*(_OF_TIER for _ in range(spec.last)), _LATENCIES)
         of_tier = (
-            Wanted(cascade=spec.name, names=_OF_TIER, window=chosen.window, tier=tier) for tier in range(spec.last)
+            Wanted(cascade=spec.name, names=names, window=chosen.window, tier=tier) for tier, names in enumerate(named)
         )
         tiers = tuple(means(session, one, per=chosen.per, days=chosen.together) for one in of_tier)
     return Figures(rows=means(session, wanted, per=chosen.per, days=chosen.together), of_tiers=tiers)
@@ -131,7 +135,7 @@ def folded(figures: Figures, spec: CascadeSpec, frame: Frame) -> dict[str, tuple
     accuracy = {"accuracy_cascade": "cascade", "accuracy_last": f"{spec.tiers[-1].name} alone"}
     signals = {"auroc_p_t": "P(T)", "auroc_p_ik": "P(IK)", "auroc_score": "score"}
     of_tiers = []
-    for tier in range(len(figures.of_tiers)):
+    for tier in range(len(figures.of_tiers[: spec.last])):
         of = "" if spec.last == 1 else f", {spec.tiers[tier].name}"
         lines = figures.lines(*signals, tier=tier)
         of_tiers.append(chart(f"How well each signal tells right from wrong{of}", lines, frame, names=signals))
@@ -139,6 +143,7 @@ def folded(figures: Figures, spec: CascadeSpec, frame: Frame) -> dict[str, tuple
     sections = {
         "accuracy": (chart("Accuracy", figures.lines(*accuracy), frame, names=accuracy),),
         "signals": tuple(of_tiers),
+        "latency": _latencies(figures, spec, frame),
         "labels": (chart(title_of("label_coverage"), figures.lines("label_coverage"), frame),),
         "traffic": (
             chart("Queries", figures.lines("queries"), frame),
@@ -146,6 +151,20 @@ def folded(figures: Figures, spec: CascadeSpec, frame: Frame) -> dict[str, tuple
         ),
     }
     return {name: tuple(one for one in drawn if one is not None) for name, drawn in sections.items()}
+
+
+def _latencies(figures: Figures, spec: CascadeSpec, frame: Frame) -> tuple[Chart | None, ...]:
+    """How long the cascade and each of its tiers take, and what sending on adds."""
+    drawn = []
+    for name in _LATENCIES:
+        lines, called = figures.lines(name), {name: "an answer, as it is waited for"}
+        for tier in range(len(figures.of_tiers)):
+            values = figures.lines(name, tier=tier).get(name)
+            if values is not None:
+                lines[f"{name}.{tier}"] = values
+                called[f"{name}.{tier}"] = f"a run of {spec.tiers[tier].name}"
+        drawn.append(chart(title_of(name), lines, frame, names=called))
+    return (*drawn, chart("What sending on adds", figures.lines(*_ADDED), frame, names=_ADDED))
 
 
 def _days(total: FigureMean) -> float:

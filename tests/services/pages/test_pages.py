@@ -183,6 +183,30 @@ def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(clien
     assert "7 Mar 12:00 UTC: Promoted" in text
 
 
+def test_a_cascades_page_shows_how_long_answers_take_and_what_sending_on_adds(
+    client: TestClient, engine: Engine, trivia: str
+) -> None:
+    def took(name: str, ms: float, tier: int | None = None) -> list[FigureRow]:
+        rows = [replace(figure(name, day, ms), low=None, high=None, tier=tier) for day in (17, 18)]
+        return [replace(row, not_identified="no interval: 9 times are too few") for row in rows]
+
+    rows = took("latency_p95_ms", 4200.0) + took("latency_p95_ms", 640.0, 0) + took("latency_p95_ms", 3900.0, 1)
+    with transaction(engine) as session:
+        figures.put_figures(session, [*rows, *took("escalation_added_p50_ms", 331.0)])
+    text = page(client, f"/cascades/{trivia}?range=7d")
+    section = text.partition('id="latency"')[2].partition("</details>\n<details")[0]
+    for expected in (
+        "95 % of the answers take at most",
+        "a run of small",
+        "a run of large",
+        "4.2 s",
+        "640 ms",
+        "331 ms",
+    ):
+        assert expected in section, expected
+    assert "Half of the answers take at most" not in section and "What sending on adds" in section
+
+
 def test_the_long_tables_have_pages_of_their_own(client: TestClient, watched: Bundle) -> None:
     text = page(client, "/cascades/trivia/figures")
     assert "Novel figure" in text and "42.0 – 46.0" in text
