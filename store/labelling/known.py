@@ -1,7 +1,7 @@
 """How many decisions say what a promise is about, first tier beside last."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -59,8 +59,8 @@ def recount(session: Session, question: Question, window: Window, *, now: dateti
         known_hours.forget_hours(session, question)
     else:
         kept = touched - set(known_hours.missing_hours(session, question, window))
-        for hour in sorted(kept):
-            _count(session, question, [hour], now)
+        for hours in _runs(sorted(kept)):
+            _count(session, question, hours, now)
     known_hours.put_read_until(session, question, now=now)
 
 
@@ -72,6 +72,18 @@ def count_missing(session: Session, question: Question, window: Window, *, now: 
     missing = known_hours.missing_hours(session, question, window)
     _count(session, question, missing[-_AT_ONCE:], now)
     return len(missing) > _AT_ONCE
+
+
+def _runs(hours: list[int]) -> Iterator[list[int]]:
+    """Hours that follow one another, a day of them at most: a statement each."""
+    run: list[int] = []
+    for hour in hours:
+        if run and (hour != run[-1] + 1 or len(run) == _AT_ONCE):
+            yield run
+            run = []
+        run.append(hour)
+    if run:
+        yield run
 
 
 def _count(session: Session, question: Question, hours: list[int], now: datetime) -> None:

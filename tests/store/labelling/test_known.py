@@ -131,3 +131,16 @@ def test_what_is_received_or_erased_after_hours_were_counted_counts(session: Ses
     assert kept.said(cast.at(3101)) == 2
     kept.keep(cast.at(3050))  # a clock was set back: all is counted anew
     assert kept.said(cast.at(3050)) == 2 and kept.said(cast.at(3200)) == 2
+
+
+def test_hours_that_anything_came_for_are_counted_again_in_stretches(session: Session, cast: Any, kept: Kept) -> None:
+    kept.keep(cast.at(3000))
+    hours = [*range(30), 33, 35, 36]  # more than a day in a row, one alone, two
+    made = [cast.retained(60 * hour + minute) for hour in hours for minute in range(1 + hour % 3)]
+    assert not add_decisions(session, made, received_at=cast.at(3001)).rejected
+    assert kept.said(cast.at(3001)) == len(made)
+    kept.keep(cast.at(3100))
+    counted = kept_hours(session, kept.question, kept.window, as_of=cast.at(3100))
+    start = min(counted)
+    assert {hour - start: known for hour, known in counted.items() if known} == {hour: 1 + hour % 3 for hour in hours}
+    assert kept.said(cast.at(3100)) == len(made)
