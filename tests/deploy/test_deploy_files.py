@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from services.http.metrics import Metrics
-from services.settings import unknown_settings
+from services.settings import Settings, read_settings, unknown_settings
 from services.telemetry.deployment_metrics import DeploymentCollector
 from store.engine import open_engine
+from tests.deploy.composed import Composed
 from tests.services.conftest import NOW
 from tests.services.populated import populate
 
@@ -70,6 +71,36 @@ def test_no_secret_is_in_an_environment() -> None:
     ignored = (DEPLOY.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert "deploy/secrets/" in ignored
     assert all(secret["file"].startswith("./secrets/") for secret in document["secrets"].values())
+
+
+def test_people_sign_in_by_the_identity_provider_that_is_set_beside_compose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def api() -> Composed:
+        return Composed(DEPLOY / "compose.yaml", tmp_path)
+
+    secret = tmp_path / "secrets" / "api" / "oidc_client_secret"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("\n")  # as the page makes it where there is no provider
+
+    def settings(named: Composed) -> Settings:
+        given = named.environment("api").items()
+        return read_settings({name: value for name, value in given if "_OIDC_" in name or "_PUBLIC_" in name})
+
+    assert settings(api()).oidc_issuer is None and settings(api()).oidc_client_secret is None
+    secret.write_text("what-the-provider-gave\n")
+    for name, value in {
+        "KNOWGATE_PUBLIC_URL": "https://kg.example.org",
+        "KNOWGATE_OIDC_ISSUER": "https://login.example.org",
+        "KNOWGATE_OIDC_CLIENT_ID": "knowgate",
+        "KNOWGATE_OIDC_ROLES": "groups=*:read",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = settings(api())
+    assert found.oidc_issuer == "https://login.example.org" and found.oidc_client_secret == "what-the-provider-gave"
+    scheduler = api().services["scheduler"]
+    assert "oidc_client_secret" not in scheduler["secrets"]
+    assert not any("_OIDC_" in name for name in scheduler["environment"])
 
 
 @pytest.mark.slow
