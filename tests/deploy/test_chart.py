@@ -2,8 +2,10 @@
 cluster is asked. Its rules are those of deploy/prometheus, and what it starts exists.
 """
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +19,21 @@ from tests.deploy.test_prometheus_rules import PROMETHEUS
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "knowgate"
 KUBERNETES = ("1.27", "1.31", "1.34")  # the oldest that the chart takes, and later ones
-OURS = "monitoring.coreos.com/v1"  # Prometheus's operator: its schemas are in no package
+OPERATOR = "monitoring.coreos.com/v1"  # Prometheus's
+MODELS = "@kubernetes-models/prometheus-operator@6.0.0"  # of npm: checks made from the operator's own types
+CHECK = """
+import { readFileSync } from "node:fs";
+for (const one of JSON.parse(readFileSync(0))) {
+  const { [one.kind]: Model } = await import(`@kubernetes-models/prometheus-operator/${one.apiVersion}/${one.kind}`);
+  new Model(one).validate();
+}
+"""
 helm = pytest.importorskip("helm_python", reason="the wheel helm-python-sdk is not installed")
 
 GATEWAY = {"cascade": "support_eu", "tokenKey": "support_token", "replicas": 3, "keyFiles": {"large": "large_key"}}
 MONITORING = {"enabled": True, "labels": {"release": "prometheus"}}
-ALL: dict[str, Any] = {"gateways": [GATEWAY], "monitoring": MONITORING}
+KEYS = {"webhookSecret": "webhook_secret", "oidcClientSecret": "oidc_client_secret"}
+ALL: dict[str, Any] = {"gateways": [GATEWAY], "monitoring": MONITORING, "secret": {"keys": KEYS}}
 
 
 def rendered(values: dict[str, Any]) -> list[Any]:
@@ -54,13 +65,37 @@ def pods(documents: list[Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("values", [{}, ALL], ids=["as it is", "with all"])
 def test_what_is_rendered_is_what_kubernetes_takes(values: dict[str, Any], version: str) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
-    documents = [item for item in rendered(values) if item["apiVersion"] != OURS]
+    documents = [item for item in rendered(values) if item["apiVersion"] != OPERATOR]
     assert len(documents) == (9 if values else 6)
     for document in documents:
         kubernetes_validate.validate(document, version, strict=True)
     documents[0]["spec"]["replicas"] = "two"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(documents[0], version, strict=True)
+
+
+@pytest.mark.slow
+def test_what_is_rendered_is_what_prometheus_operator_takes(tmp_path: Path) -> None:
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        pytest.skip("no npm and node here: they fetch and run the checks")
+    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", f"--prefix={tmp_path}", MODELS]
+    fetched = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    if fetched.returncode != 0:
+        pytest.skip(f"npm does not reach {MODELS}: {fetched.stderr[-200:]}")
+    (tmp_path / "check.mjs").write_text(CHECK, encoding="utf-8")
+
+    def checked(documents: list[Any]) -> str:
+        command = [node, str(tmp_path / "check.mjs")]
+        said = json.dumps(documents)
+        return subprocess.run(command, input=said, capture_output=True, text=True, check=False).stderr
+
+    documents = [item for item in rendered(ALL) if item["apiVersion"] == OPERATOR]
+    assert {item["kind"] for item in documents} == {"ServiceMonitor", "PrometheusRule"} and checked(documents) == ""
+    for document in documents:
+        spec = document["spec"]
+        (spec.get("groups") or spec["endpoints"])[0]["interval"] = "often"
+        assert "interval must match pattern" in checked([document])
 
 
 def test_helms_linter_finds_no_fault() -> None:
@@ -175,9 +210,10 @@ def test_commands_settings_and_secrets_are_known() -> None:
         assert not unknown_settings(given), name
         files = {item["path"] for volume in pod["volumes"] for item in volume.get("secret", {}).get("items", ())}
         command = container["command"]
-        named = [value for value in given.values() if value.startswith("/run/secrets/knowgate/")]
+        named = [value for value in given.values() if value.startswith("/run/secrets/")]
         named += [part.partition("=")[2].partition("=")[2] for part in command if part.startswith("--key-file=")]
         assert {Path(value).name for value in named} == files, name
+        assert ("oidc_client_secret" in files) == (name == "kg-api")
         options = [part.partition("=")[0] for part in command if part.startswith("--")]
         words = [part for part in command[1:] if not part.startswith("--")]
         environment = {**os.environ, "COLUMNS": "200"}
