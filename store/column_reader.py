@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import URL, Select, func, select
+from sqlalchemy import URL, CursorResult, Select, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,8 @@ log = logging.getLogger("knowgate.store")
 ID = pa.binary(16)
 TEXT = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("us")  # in UTC
-_BLOCK = 20_000  # rows that are Python objects at a time
+# Rows that are Python objects at a time: so few stay in the processor's cache until they are Arrow.
+_BLOCK = 2_000
 
 
 def read_columns(
@@ -44,10 +45,19 @@ def read_columns(
             return
     compiled = statement.compile(dialect=session.get_bind().dialect, compile_kwargs={"literal_binds": True})
     result = session.connection().exec_driver_sql(str(compiled), execution_options={"stream_results": True})
-    for rows in result.partitions(_BLOCK):
-        columns = zip(*rows, strict=True)
-        arrays = [_array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+    with closing(result):
+        for rows in result.partitions(_BLOCK) if dialects.is_postgresql(session) else _driven(result):
+            columns = zip(*rows, strict=True)
+            arrays = [_array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _driven(result: CursorResult[Any]) -> Iterator[Sequence[Any]]:
+    """Blocks of the driver's own tuples: as SQLAlchemy's rows they would be made twice. Of
+    PostgreSQL's cursor SQLAlchemy has fetched the first row already.
+    """
+    while result.cursor is not None and (rows := result.cursor.fetchmany(_BLOCK)):
+        yield rows
 
 
 def as_schema(batch: pa.RecordBatch | pa.Table, schema: pa.Schema) -> pa.RecordBatch:
