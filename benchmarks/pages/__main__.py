@@ -12,9 +12,11 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from benchmarks.pages.props import NOW
 from benchmarks.pages.served import application, fast_folder, pages_of, story_at
 from benchmarks.pages.story import Size
 from benchmarks.shape import Figures, run
+from services.pages.cascades.overview import look_once
 from services.pages.rendering import load_templates
 from services.serving import keep_loaded
 
@@ -24,8 +26,8 @@ ROUNDS, QUICK_ROUNDS = 20, 3
 
 
 def measure(quick: bool, size: Size | None = None) -> Figures:
-    """p95 of every page in ms of processor time, over `ROUNDS` visits; the first one, which counts
-    labels, is among them.
+    """p95 of every page in ms of processor time, over `ROUNDS` visits, the first one of the process
+    among them.
     """
     chosen, rounds = size or (QUICK if quick else YEAR), QUICK_ROUNDS if quick else ROUNDS
     figures: dict[str, float | int | str | None] = {
@@ -48,7 +50,8 @@ def visited(engine: Engine, folder: Path, rounds: int) -> dict[str, float]:
     figures: dict[str, float] = {}
     client = TestClient(application(engine, folder), base_url="http://127.0.0.1")
     client.get("/glossary")  # what is loaded once
-    load_templates()  # as `knowgate serve` does
+    load_templates()  # these three as `knowgate serve` does
+    look_once(engine, now=NOW)
     keep_loaded()
     addresses = [(page.name, page.path) for page in pages_of(engine)]
     of = "/cascades/support"

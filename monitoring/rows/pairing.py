@@ -51,7 +51,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     columns = _of_decisions(attempts, spec, at)
     columns |= _of_answers(attempts, at, columns)
     for unit in UNITS:
-        columns |= _costs(attempts, spec, unit, begun=at.begun, last=at.last, kept_tier=columns["kept_tier"])
+        columns |= _costs(attempts, spec, unit, at, columns["kept_tier"])
     frame = pd.DataFrame(columns)
     received = pd.Series(attempts["label_received_at"].array[at.kept])
     frame["label_late"] = received > frame["occurred_at"] + spec.horizon
@@ -62,12 +62,15 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Places:
-    """Per decision the rows of four of its attempts, each [n]; −1 where there is none."""
+    """Per decision the rows of four of its attempts, each [n]; −1 where there is none. And whether
+    nobody waited for an attempt [attempts].
+    """
 
     first: IntArray
     begun: IntArray  # the first, or, where that was skipped, the first that may stand for it
     kept: IntArray
     last: IntArray  # of the last tier
+    beside: BoolArray  # `beside_the_last`
 
 
 def _places(attempts: pd.DataFrame, spec: CascadeSpec) -> _Places:
@@ -82,6 +85,7 @@ def _places(attempts: pd.DataFrame, spec: CascadeSpec) -> _Places:
         begun=_first_answer(ordinal, (role != Role.SKIPPED) & (tier < spec.last), first, role),
         kept=np.flatnonzero(role == Role.SERVED),
         last=last,
+        beside=beside_the_last(attempts),
     )
 
 
@@ -178,7 +182,7 @@ def _first_answer(ordinal: IntArray, may_be: BoolArray, first: IntArray, role: O
 
 
 def _costs(
-    attempts: pd.DataFrame, spec: CascadeSpec, unit: str, *, begun: IntArray, last: IntArray, kept_tier: IntArray
+    attempts: pd.DataFrame, spec: CascadeSpec, unit: str, at: _Places, kept_tier: IntArray
 ) -> dict[str, FloatArray]:
     """The five cost columns of one unit, each [n].
 
@@ -186,9 +190,9 @@ def _costs(
     its answer was exploration. One that nobody waited for was read to learn from too.
     """
     ordinal, cost = attempts["decision"].to_numpy(), attempts[unit].to_numpy(dtype=np.float64)
-    n, role = len(begun), attempts["role"].to_numpy(dtype=object)
+    n, role = len(at.begun), attempts["role"].to_numpy(dtype=object)
     exploration = role == Role.EXPLORATION
-    by_a_gate = ~beside_the_last(attempts)
+    by_a_gate = ~at.beside
     early = exploration & (attempts["tier"].to_numpy() < kept_tier[ordinal]) & by_a_gate
     paid_to_learn = np.where(early, 1.0 - _share_of_reading(attempts, spec, unit), exploration.astype(np.float64))
     return {
@@ -198,8 +202,8 @@ def _costs(
         f"ended_{unit}": _sums(
             ordinal, np.where(early | (role == Role.SKIPPED) & by_a_gate, cost * (1.0 - paid_to_learn), 0.0), n
         ),
-        f"last_{unit}": numbers_at(attempts, unit, last),
-        f"expected_last_{unit}": _price_of_last(attempts, begun, spec, unit),
+        f"last_{unit}": numbers_at(attempts, unit, at.last),
+        f"expected_last_{unit}": _price_of_last(attempts, at.begun, spec, unit),
     }
 
 

@@ -13,6 +13,7 @@ from services.clock import SystemClock
 from services.database import open_database
 from services.listening import listening
 from services.logs import start_logging
+from services.pages.cascades.overview import look_once
 from services.pages.rendering import load_templates
 from services.serving import keep_loaded, server_config
 from services.settings import Auth, Settings, read_settings, traces_wanted
@@ -38,6 +39,7 @@ def serve() -> None:
         with tracing("api", wanted=traces_wanted()):
             served = create_app(settings, engine)
             load_templates()
+            look_once(engine, now=SystemClock().now())
             keep_loaded()
             uvicorn.Server(server_config(served, address_connections=settings.address_connections)).run(sockets=[bound])
 

@@ -177,7 +177,9 @@ def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: W
     begun = examples.at_tier(0)
     astray = (begun >= 0) & foreign[begun] if examples.rows else np.zeros(0, dtype=np.bool_)
     erased = erased_between(session, spec.name, window)
-    gone = np.fromiter((one in erased for one in examples.uuids()), dtype=np.bool_, count=examples.rows)
+    gone = np.zeros(examples.rows, dtype=np.bool_)
+    if erased:
+        gone = np.fromiter((one in erased for one in examples.uuids()), dtype=np.bool_, count=examples.rows)
     return np.asarray(examples.answered & ~foreign & ~gone & ~astray[examples.decision], dtype=np.bool_)
 
 

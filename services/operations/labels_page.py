@@ -12,10 +12,9 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import LabelSource, Window
 from knowgate.spec import CascadeSpec
 from services.labelling.near_misses import NearMiss, near_misses
-from services.labelling.progress import LabelProgress
+from services.labelling.progress import LabelProgress, label_progress
 from services.labelling.queue import QueuedAnswer, label_queue
 from services.operations.day_bars import DayBars, day_bars
-from services.pages.cascades.labels_counted import labels_counted
 from store.labelling.label_arrivals import arrivals_per_day
 from store.releases import cascades
 from store.traffic import decisions, labels
@@ -24,7 +23,7 @@ from store.traffic.labels import Waiting
 
 DAYS = 30  # of arrivals
 LATE = timedelta(days=14)  # at least so old are the decisions whose labels are counted on the first of them
-WATCHED = 5000  # decisions whose labels' delays are looked at: the newest that have had their time
+WATCHED = 2000  # decisions whose labels' delays are looked at: the newest that have had their time
 DRAWN_FROM = 1000  # decisions that the shown part of the queue is drawn from: the newest
 QUEUED = 50  # answers that are shown
 QUANTILES = (0.5, 0.9, 0.99)
@@ -75,7 +74,7 @@ def labels_page(session: Session, name: str, *, key: bytes, look: bool, now: dat
     return LabelsPage(
         cascade=name,
         tiers=tuple(tier.name for tier in spec.tiers),
-        progress=labels_counted(session, name, now=now),
+        progress=label_progress(session, name, now=now),
         arrivals=_arrivals(session, spec, now),
         delays=_delays(session, spec, now),
         waiting=labels.waiting_counts(session, name),

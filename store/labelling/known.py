@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.records import LabelSource, Window
@@ -41,8 +42,8 @@ def known_decisions(
         left = None if at_most is None else at_most - total
         if left is not None and left <= 0:
             break
-        counted: Any = _known(question, gap, as_of).limit(left).subquery()
-        total += session.scalar(select(func.count()).select_from(counted)) or 0
+        asked = _asked(question, gap, as_of) | ({} if left is None else {"left": left})
+        total += session.scalar(_counted(*_kind(question), cut=left is not None), asked) or 0
     return total if at_most is None else min(total, at_most)
 
 
@@ -90,41 +91,64 @@ def _count(session: Session, question: Question, hours: list[int], now: datetime
     if not hours:
         return
     window = Window(start=hour_start(hours[0]), end=hour_start(hours[-1] + 1))
-    counts = Counter(hour_of(key) for key in session.scalars(_known(question, window, now)))
+    found = session.scalars(_known(*_kind(question)), _asked(question, window, now))
+    counts = Counter(hour_of(key) for key in found)
     known_hours.put_hours(session, question, {hour: counts[hour] for hour in hours}, now=now)
 
 
-def _known(question: Question, window: Window, as_of: datetime) -> Select[Any]:
+# Statements are built once: to build one takes longer than to run it.
+
+
+def _kind(question: Question) -> tuple[int | None, tuple[str, ...]]:
+    """What a statement is built for."""
+    return question.last, tuple(sorted(source.value for source in question.trusted))
+
+
+def _asked(question: Question, window: Window, as_of: datetime) -> dict[str, Any]:
+    """What a statement is run with."""
+    ids = {"low": partitions.first_id(window.start), "high": partitions.first_id(window.end)}
+    return {"cascade": question.cascade, "as_of": as_of} | ids
+
+
+@cache
+def _counted(last: int | None, trusted: tuple[str, ...], *, cut: bool) -> Select[Any]:
+    """How many decisions are known, up to `left` of them where it is `cut`."""
+    known = _known(last, trusted)
+    counted = known.limit(bindparam("left", type_=BigInteger())) if cut else known
+    return select(func.count()).select_from(counted.subquery())
+
+
+@cache
+def _known(last: int | None, trusted: tuple[str, ...]) -> Select[Any]:
     """The ids of the decisions that are known."""
-    within = (
-        DecisionRow.cascade == question.cascade,
-        *_within(DecisionRow.id, window),
-        DecisionRow.received_at <= as_of,
+    known = _labelled(0, trusted)
+    if last is not None:
+        known = or_(and_(known, _labelled(last, trusted)), _agree(last))
+    return select(DecisionRow.id).where(
+        DecisionRow.cascade == bindparam("cascade"),
+        *_within(DecisionRow.id),
+        DecisionRow.received_at <= bindparam("as_of"),
+        known,
     )
-    known = _labelled(0, window, as_of, question.trusted)
-    if question.last is not None:
-        both = and_(known, _labelled(question.last, window, as_of, question.trusted))
-        known = or_(both, _agree(question.last, window))
-    return select(DecisionRow.id).where(*within, known)
 
 
-def _within(decision_id: Any, window: Window) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _within(decision_id: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Said of each table, so that its partitions are pruned."""
-    return decision_id >= partitions.first_id(window.start), decision_id < partitions.first_id(window.end)
+    return decision_id >= bindparam("low"), decision_id < bindparam("high")
 
 
-def _labelled(tier: int, window: Window, as_of: datetime, trusted: Collection[LabelSource]) -> ColumnElement[bool]:
+def _labelled(tier: int, trusted: tuple[str, ...]) -> ColumnElement[bool]:
     return exists().where(
         LabelRow.decision_id == DecisionRow.id,
         LabelRow.tier == tier,
-        LabelRow.source.in_([source.value for source in trusted]),
-        LabelRow.labelled_at <= as_of,
-        LabelRow.received_at <= as_of,
-        *_within(LabelRow.decision_id, window),
+        LabelRow.source.in_(trusted),
+        LabelRow.labelled_at <= bindparam("as_of"),
+        LabelRow.received_at <= bindparam("as_of"),
+        *_within(LabelRow.decision_id),
     )
 
 
-def _agree(last: int, window: Window) -> ColumnElement[bool]:
+def _agree(last: int) -> ColumnElement[bool]:
     first, final = aliased(AttemptRow), aliased(AttemptRow)
     return exists().where(
         first.decision_id == DecisionRow.id,
@@ -132,6 +156,6 @@ def _agree(last: int, window: Window) -> ColumnElement[bool]:
         final.decision_id == DecisionRow.id,
         final.tier == last,
         first.answer == final.answer,
-        *_within(first.decision_id, window),
-        *_within(final.decision_id, window),
+        *_within(first.decision_id),
+        *_within(final.decision_id),
     )

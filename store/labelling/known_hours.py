@@ -9,10 +9,11 @@ says is never older than the rows. What an erasure takes is forgotten with it.
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
@@ -72,32 +73,40 @@ def touched_hours(session: Session, question: Question, *, since: datetime, wind
     """The hours of a window of decision time that decisions or labels were received for since a
     time; None where they are too many to be looked through.
     """
-    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
-    # The ids are not plain columns: what came since is little, and the window's own index is long.
-    decided, said_of = func.coalesce(DecisionRow.id, DecisionRow.id), func.coalesce(LabelRow.decision_id, low)
-    queries: tuple[Select[Any], ...] = (
-        select(DecisionRow.id).where(
-            DecisionRow.cascade == question.cascade,
-            DecisionRow.received_at >= since - OVERLAP,
-            decided >= low,
-            decided < high,
-        ),
-        select(LabelRow.decision_id)
-        .join(DecisionRow, DecisionRow.id == LabelRow.decision_id)
-        .where(
-            LabelRow.arrival >= partitions.first_id(since - OVERLAP),
-            said_of >= low,
-            said_of < high,
-            func.coalesce(DecisionRow.cascade, "") == question.cascade,
-        ),
-    )
+    asked = {"cascade": question.cascade, "since": since - OVERLAP, "since_id": partitions.first_id(since - OVERLAP)}
+    asked |= {"low": partitions.first_id(window.start), "high": partitions.first_id(window.end)}
     hours: set[int] = set()
-    for query in queries:
-        found = session.scalars(query.limit(MOST_TOUCHED)).all()
+    for query in _received():
+        found = session.scalars(query, asked).all()
         if len(found) == MOST_TOUCHED:
             return None
         hours |= {hour_of(decision_id) for decision_id in found}
     return frozenset(hours)
+
+
+@cache
+def _received() -> tuple[Select[Any], ...]:
+    """The ids of the decisions that came, and of those that labels came for, since a time."""
+    # The ids are not plain columns: what came since is little, and the window's own index is long.
+    decided = func.coalesce(DecisionRow.id, DecisionRow.id)
+    said_of = func.coalesce(LabelRow.decision_id, LabelRow.decision_id)
+    of_decisions = select(DecisionRow.id).where(
+        DecisionRow.cascade == bindparam("cascade"),
+        DecisionRow.received_at >= bindparam("since"),
+        decided >= bindparam("low"),
+        decided < bindparam("high"),
+    )
+    of_labels = (
+        select(LabelRow.decision_id)
+        .join(DecisionRow, DecisionRow.id == LabelRow.decision_id)
+        .where(
+            LabelRow.arrival >= bindparam("since_id"),
+            said_of >= bindparam("low"),
+            said_of < bindparam("high"),
+            func.coalesce(DecisionRow.cascade, "") == bindparam("cascade"),
+        )
+    )
+    return of_decisions.limit(MOST_TOUCHED), of_labels.limit(MOST_TOUCHED)
 
 
 def put_hours(session: Session, question: Question, counts: Mapping[int, int], *, now: datetime) -> None:

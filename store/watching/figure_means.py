@@ -15,21 +15,8 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Label,
-    Select,
-    Text,
-    and_,
-    bindparam,
-    column,
-    func,
-    literal_column,
-    or_,
-    select,
-    values,
-)
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import BigInteger, Label, ScalarSelect, Select, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy.orm import Session
 
 from knowgate._records.records import Window
 from store import dialects
@@ -238,35 +225,31 @@ def _summed(model: Any, sums: tuple[Any, ...], by: tuple[Any, ...]) -> Select[An
 
 @cache
 def _newest_of(names: int) -> Select[Any]:
-    """Where the newest mature window of so many names starts."""
-    rows = [(bindparam(f"name_{number}", type_=Text()),) for number in range(names)]
-    asked = values(column("name", Text), name="asked").data(rows).cte()
-    other = aliased(_ROW)
-    last = (
-        # From the end of an index, name by name, and not by a look at all.
-        select(other.window_start)
-        .where(
-            other.cascade == bindparam("cascade"),
-            other.slice == bindparam("slice"),
-            other.tier == bindparam("tier"),
-            other.name == asked.c.name,
-            other.mature.is_(True),
-            other.window_start >= bindparam("start"),
-            other.window_start < bindparam("end"),
-        )
-        .order_by(other.window_start.desc())
-        .limit(1)
-        .scalar_subquery()
+    """Where the newest mature window of each of so many names starts."""
+    # From the end of an index, name by name, and not by a look at all. Rows of VALUES would say
+    # the same, but what holds them is compiled whenever it is run.
+    return select(*(_newest_named(number).label(f"newest_{number}") for number in range(names)))
+
+
+def _newest_named(number: int) -> ScalarSelect[Any]:
+    newest = select(_ROW.window_start).where(
+        _ROW.cascade == bindparam("cascade"),
+        _ROW.slice == bindparam("slice"),
+        _ROW.tier == bindparam("tier"),
+        _ROW.name == bindparam(f"name_{number}"),
+        _ROW.mature.is_(True),
+        _ROW.window_start >= bindparam("start"),
+        _ROW.window_start < bindparam("end"),
     )
-    return select(func.max(last)).select_from(asked)
+    return newest.order_by(_ROW.window_start.desc()).limit(1).scalar_subquery()
 
 
 def _newest_mature(session: Session, wanted: Wanted) -> datetime | None:
     asked = _asked(wanted) | _during(wanted.window) | {"slice": wanted.slice or ""}
     names = asked.pop("names")
     asked |= {f"name_{number}": name for number, name in enumerate(names)}
-    found: datetime | None = session.scalar(_newest_of(len(names)), asked)
-    return found
+    starts = session.execute(_newest_of(len(names)), asked).one()
+    return max((start for start in starts if start is not None), default=None)
 
 
 def _asked(wanted: Wanted) -> dict[str, Any]:

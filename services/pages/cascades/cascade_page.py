@@ -12,10 +12,9 @@ from sqlalchemy.orm import Session
 from knowgate._bundles.assignment import Assignment
 from knowgate.spec import CascadeSpec
 from services.alerts import AlertStory, stories
-from services.labelling.progress import LabelProgress
+from services.labelling.progress import LabelProgress, label_progress
 from services.pages.cascades.checklist import Item, Known, checklist
 from services.pages.cascades.events import PageEvent, events_of
-from services.pages.cascades.labels_counted import labels_counted
 from services.pages.cascades.mode import ModeShown, mode_shown
 from services.pages.cascades.promise import Promise, promise_of
 from services.pages.cascades.ranges import RANGES, Range, range_of
@@ -107,7 +106,7 @@ def cascade_page(
     figures = read_figures(session, spec, chosen)
     events = events_of(session, name)
     frame = Frame(window=chosen.window, marks=_marks(events, chosen))
-    progress = labels_counted(session, name, now=now)
+    progress = label_progress(session, name, now=now)
     known = Known(
         spec=spec,
         runtimes=runtimes,

@@ -1,19 +1,21 @@
 """The first page: every cascade in one row."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
 from monitoring.names import Rule, Severity
-from services.labelling.progress import LabelProgress
+from services.labelling.progress import LabelProgress, label_progress
 from services.pages import numbers
 from services.pages.cascades.checklist import Item, Known, checklist
 from services.pages.cascades.events import headline
-from services.pages.cascades.labels_counted import labels_counted
 from services.pages.cascades.mode import ModeShown, mode_shown
 from services.pages.cascades.promise import Promise, promise_of
 from services.pages.cascades.runtimes_seen import runtimes_sentence
@@ -23,7 +25,8 @@ from services.pages.charts.lines import Value, spark
 from services.pages.figures_shown import Shown, shown_mean, title_of
 from services.promotion.prospect import prospect_of
 from services.promotion.rollout_state import State
-from store.errors import RecordUnreadable
+from store.engine import reading
+from store.errors import RecordUnreadable, StoreError
 from store.releases import assignments, cascades, promotions
 from store.traffic import decisions
 from store.watching import alerts
@@ -69,6 +72,14 @@ def lines(session: Session, *, now: datetime) -> tuple[Line, ...]:
     return tuple(sorted(found, key=lambda line: (line.harm, line.name)))
 
 
+def look_once(engine: Engine, *, now: datetime) -> None:
+    """Read the page once, so that whoever looks first does not wait for statements to be built.
+    What cannot be read says so when it is looked at.
+    """
+    with suppress(StoreError, SQLAlchemyError), reading(engine) as session:
+        lines(session, now=now)
+
+
 def _line(session: Session, name: str, now: datetime) -> Line:
     try:
         return _readable(session, cascades.cascade(session, name), now)
@@ -85,7 +96,7 @@ def _readable(session: Session, spec: CascadeSpec, now: datetime) -> Line:
     week = _week(session, name, now)
     usd = week.get("savings_usd")
     saves = "savings_usd" if usd is not None and usd.value is not None else "savings_gflops"
-    progress = labels_counted(session, name, now=now)
+    progress = label_progress(session, name, now=now)
     mode = mode_shown(assignment, promotions.promotions(session, name)[::-1])
     known = Known(
         spec=spec,

@@ -11,7 +11,7 @@ from store.watching.figure_means import Per
 LENGTHS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all"}
 USUAL = "7d"
-MOST_POINTS = 100  # of a line: of more days some are put together
+MOST_POINTS = 60  # of a line: of more days some are put together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

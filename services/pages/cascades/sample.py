@@ -31,7 +31,7 @@ from store.traffic.examples import labelled
 from store.traffic.newest import newest_window
 
 NEWEST = 1000  # decisions that are read for costs and times
-MATURE = 2000  # and for what labels say: the newest that are older than the label horizon
+MATURE = 1500  # and for what labels say: the newest that are older than the label horizon
 LOOKED_BACK = timedelta(days=30)
 _FEWEST = 30  # labelled rows from which on a curve says something
 _STEPS = 40  # places of a curve
