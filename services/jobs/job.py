@@ -218,7 +218,7 @@ def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | N
             return outcome
     except (JobStopped, KeyboardInterrupt) as stopped:
         log.info("%s of %s until %s was stopped", job.name, claim.cascade, claim.window.end.isoformat())
-        _release(context, claim, None, retry_at=context.clock.now())
+        _release(context, claim, None, retry_in=timedelta())
         if isinstance(stopped, KeyboardInterrupt):
             raise
         return STOPPED
@@ -227,7 +227,7 @@ def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | N
         return None
     except Exception as error:
         log.exception("%s of %s until %s failed", job.name, claim.cascade, claim.window.end.isoformat())
-        _release(context, claim, f"{type(error).__name__}: {error}", retry_at=context.clock.now() + retry_after(claim))
+        _release(context, claim, f"{type(error).__name__}: {error}", retry_in=retry_after(claim))
         return None
 
 
@@ -249,10 +249,11 @@ def retry_after(claim: Claim) -> timedelta:
     return min(RETRY_AFTER * (1 << min(claim.token - 1, 16)), longest)
 
 
-def _release(context: JobContext, claim: Claim, error: str | None, *, retry_at: datetime) -> None:
+def _release(context: JobContext, claim: Claim, error: str | None, *, retry_in: timedelta) -> None:
+    now = context.clock.now()
     try:
         with transaction(context.engine) as session:
-            job_runs.release(session, claim, error=error, retry_at=retry_at)
+            job_runs.release(session, claim, error=error, retry_at=now + retry_in, now=now)
     except ClaimLost:
         log.info("%s of %s was already taken over", claim.job, claim.cascade)
 

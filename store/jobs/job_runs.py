@@ -162,11 +162,12 @@ def finish(
     _change(session, run, done)
 
 
-def release(session: Session, run: Claim, *, error: str | None, retry_at: datetime) -> None:
+def release(session: Session, run: Claim, *, error: str | None, retry_at: datetime, now: datetime) -> None:
     """Give the claim back unfinished; from `retry_at` on it can be taken over. `error` None: it did
     not fail, its worker was stopped. Raises ClaimLost.
     """
-    _change(session, run, {"lease_until": retry_at, "last_error": None if error is None else masked(error)})
+    said = None if error is None else masked(error)
+    _change(session, run, {"lease_until": retry_at, "heartbeat_at": now, "last_error": said})
 
 
 def watermark(session: Session, job: str, cascade: str, *, until: datetime | None = None) -> datetime | None:

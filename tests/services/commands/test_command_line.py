@@ -425,7 +425,7 @@ def test_a_job_that_failed_at_its_last_try_is_bad_until_a_later_window_is_done(
     with transaction(engine) as session:
         claimed = job_runs.claim(session, "monitor", trivia, window, owner="t", lease=timedelta(minutes=1), now=now)
         assert claimed is not None
-        job_runs.release(session, claimed, error="OSError: disk is full", retry_at=now)
+        job_runs.release(session, claimed, error="OSError: disk is full", retry_at=now, now=now)
     bad = [row for row in printed(run("doctor", "--json", code=1))["findings"] if row["state"] == "bad"]
     assert "disk is full" in bad[0]["found"] and "monitor until" in bad[0]["found"]
     watched(engine, trivia, now)

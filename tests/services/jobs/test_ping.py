@@ -79,7 +79,7 @@ def test_none_is_told_while_a_window_that_failed_waits(
     with transaction(engine) as session:
         claim = job_runs.claim(session, "monitor", trivia, window, owner="test", lease=LEASE, now=NOW)
         assert claim is not None
-        job_runs.release(session, claim, error="no disk", retry_at=NOW + timedelta(hours=1))
+        job_runs.release(session, claim, error="no disk", retry_at=NOW + timedelta(hours=1), now=NOW)
     assert PingSweep().run(context) == 0
 
 

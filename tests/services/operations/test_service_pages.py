@@ -78,7 +78,7 @@ def test_jobs_say_when_they_were_looked_after_and_what_comes_next(
         job_runs.finish(session, run, "watched", now=NOW + timedelta(seconds=12))
         failed = job_runs.claim(session, "train", trivia, hour, owner="a", lease=day, now=NOW)
         assert failed is not None
-        job_runs.release(session, failed, error="no memory", retry_at=NOW + timedelta(minutes=5))
+        job_runs.release(session, failed, error="no memory", retry_at=NOW + timedelta(minutes=5), now=NOW)
         add_message(session, "mlflow", "b" * 64, "{}", now=NOW - timedelta(hours=3))
     text = page(client, "/jobs")
     for expected in ("no &lt;luck&gt;", "nobody looks", "watched", "12 s", "in 1 h", "no memory", "in 5 min"):

@@ -136,10 +136,12 @@ def test_a_lease_of_a_clock_that_was_set_back_ends_after_its_own_length(
     assert second is not None and second.token == 2
 
 
-def test_a_retry_is_not_put_off_by_a_clock_that_was_set_back(session: Session, cast: Any) -> None:
-    claimed = take(session, cast, "a", 60)
+@pytest.mark.parametrize("claimed_at", [60, 0])
+def test_a_retry_is_not_put_off_by_a_clock_that_was_set_back(session: Session, cast: Any, claimed_at: float) -> None:
+    """Nor by one that went an hour ahead after the claim, and back after the failure."""
+    claimed = take(session, cast, "a", claimed_at)
     assert claimed is not None
-    release(session, claimed, error="no luck", retry_at=cast.at(61))
+    release(session, claimed, error="no luck", retry_at=cast.at(61), now=cast.at(60))
     assert take(session, cast, "b", 0) is None
     assert take(session, cast, "b", 1) is not None
 
@@ -155,7 +157,7 @@ def test_windows_of_a_later_clock_do_not_count_as_done(session: Session, cast: A
 def test_what_is_released_is_tried_again_at_its_time(session: Session, cast: Any) -> None:
     claimed = take(session, cast, "a", 60)
     assert claimed is not None
-    release(session, claimed, error="MLflow is down", retry_at=cast.at(62))
+    release(session, claimed, error="MLflow is down", retry_at=cast.at(62), now=cast.at(61))
     assert take(session, cast, "b", 61) is None
     again = take(session, cast, "b", 62)
     assert again is not None
