@@ -5,7 +5,7 @@ far behind it is; and whether what should be flat is flat.
 import json
 import statistics
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from store.watching import deliveries
 from tests.faults.traffic import CASCADE
 from tests.faults.world import World
 
+Summary = Callable[[Sequence[float]], float]
 OURS = ("api", "scheduler", "gateway", "runtime")
 # Of partitioned tables all parts together.
 _SIZES = text("""
@@ -41,30 +42,25 @@ def look(world: World, engine: Engine, at_s: float, unshipped: int) -> Sample:
     """Now."""
     with engine.connect() as connection:
         sizes = {str(name): float(size) / 2**20 for name, size in connection.execute(_SIZES)}
-    return Sample(at_s=at_s, memory_mb=_memory(world), tables_mb=sizes, lag=_lag(world, engine, unshipped))
+    return Sample(at_s=at_s, memory_mb=_memory(world), tables_mb=sizes, lag=lag(world, engine, unshipped))
 
 
-def grown(values: Sequence[float]) -> tuple[float, float]:
-    """The medians of the middle third, and of the last: what is warm is compared with itself."""
+def grown(values: Sequence[float], by: Summary = statistics.median) -> tuple[float, float]:
+    """The middle third, and the last: what is warm is compared with itself."""
     third = len(values) // 3
-    return statistics.median(values[third : 2 * third]), statistics.median(values[2 * third :])
+    return by(values[third : 2 * third]), by(values[2 * third :])
 
 
-def is_flat(values: Sequence[float], *, share: float, slack: float) -> bool:
-    """Whether the last third lies at most a share and a slack above the middle one."""
-    middle, last = grown(values)
+def is_flat(values: Sequence[float], *, share: float, slack: float, by: Summary = statistics.median) -> bool:
+    """Whether the last third lies at most a share and a slack above the middle one. A lag that
+    goes away again is judged `by` its least: one that does not has a least that grows, too.
+    """
+    middle, last = grown(values, by)
     return last <= middle * (1.0 + share) + slack
 
 
-def _memory(world: World) -> dict[str, float]:
-    found = {}
-    for name, process in world.processes.items():
-        with suppress(psutil.NoSuchProcess):
-            found[name] = psutil.Process(process.pid).memory_info().rss / 2**20
-    return found
-
-
-def _lag(world: World, engine: Engine, unshipped: int) -> dict[str, float]:
+def lag(world: World, engine: Engine, unshipped: int) -> dict[str, float]:
+    """How far behind the world is, as `Sample.lag`."""
     now = datetime.now(UTC)
     with reading(engine) as session:
         done = job_runs.watermark(session, "monitor", CASCADE)
@@ -81,3 +77,11 @@ def _lag(world: World, engine: Engine, unshipped: int) -> dict[str, float]:
         "unshipped_answers": float(unshipped),
         "rejected_answers": float(rejected),
     }
+
+
+def _memory(world: World) -> dict[str, float]:
+    found = {}
+    for name, process in world.processes.items():
+        with suppress(psutil.NoSuchProcess):
+            found[name] = psutil.Process(process.pid).memory_info().rss / 2**20
+    return found

@@ -18,7 +18,7 @@ SEED = 20260305
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 NOT_YET = pytest.mark.skipif(
     "KNOWGATE_FAULTS_ON_POSTGRESQL" not in os.environ,
-    reason="not seen to its end yet: `make soak` tries it, and so does this with KNOWGATE_FAULTS_ON_POSTGRESQL set",
+    reason="not timed yet on a machine of its own: `make soak` tries it, and this with KNOWGATE_FAULTS_ON_POSTGRESQL",
 )
 KILLS = {"postgresql": 14, "sqlite": 6}  # twenty in all
 
