@@ -129,15 +129,15 @@ def _frame(lines: Lines, story: AlertStory) -> Frame | None:
 
 
 def _marks(story: AlertStory) -> list[tuple[datetime, str, str]]:
-    rang = [(ring.rang_at, "alert", f"rang {ring.rang_at:%d %b %H:%M}") for ring in story.rings]
+    rang = [(ring.rang_at, "alert", f"rang {ring.rang_at:%-d %b %H:%M} UTC") for ring in story.rings]
     stops = [
-        (ring.answered_at, "stop", f"stopped {ring.answered_at:%d %b %H:%M}")
+        (ring.answered_at, "stop", f"stopped {ring.answered_at:%-d %b %H:%M} UTC")
         for ring in story.rings
         if ring.answered_at is not None and ring.stopped is not None
     ]
     over = story.alert.resolved_at
-    opened = (story.alert.opened_at, "alert", f"opened {story.alert.opened_at:%d %b %H:%M}")
-    return [*(rang or [opened]), *stops, *([] if over is None else [(over, "resume", f"over {over:%d %b %H:%M}")])]
+    opened = (story.alert.opened_at, "alert", f"opened {story.alert.opened_at:%-d %b %H:%M} UTC")
+    return [*(rang or [opened]), *stops, *([] if over is None else [(over, "resume", f"over {over:%-d %b %H:%M} UTC")])]
 
 
 def _promise(rule: Rule, spec: CascadeSpec | None) -> tuple[tuple[float, str], ...]:

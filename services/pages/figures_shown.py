@@ -98,7 +98,7 @@ def shown(row: FigureRow | None, name: str) -> Shown:
         symbol=name,
         value="not identified" if row.value is None else tell(name, row.value),
         interval=interval,
-        state=f"{state}, n = {row.n:,}, to {row.window.end:%d %b %H:%M}",
+        state=f"{state}, n = {row.n:,}, to {row.window.end:%-d %b %H:%M} UTC",
         reason=row.not_identified,
     )
 

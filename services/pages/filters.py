@@ -37,7 +37,7 @@ def host(value: str) -> str:
 def day(value: datetime, now: datetime) -> str:
     """A day as one says it this year or another, with the hour where it is today."""
     if value.date() == now.date():
-        return f"{value:%H:%M}"
+        return f"{value:%H:%M} UTC"
     return f"{value:%-d %b}" if value.year == now.year else f"{value:%-d %b %Y}"
 
 

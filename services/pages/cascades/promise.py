@@ -136,4 +136,4 @@ def _figure(spec: CascadeSpec, seen: FigureMean | None) -> str:
 
 
 def _moment(at: datetime, now: datetime) -> str:
-    return f"{at:%H:%M}" if now - at < timedelta(hours=20) else f"{at:%-d %b %H:%M}"
+    return f"{at:%H:%M} UTC" if now - at < timedelta(hours=20) else f"{at:%-d %b %H:%M} UTC"

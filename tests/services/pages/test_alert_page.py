@@ -53,8 +53,8 @@ def test_an_alert_shows_its_evidence_what_was_done_and_where_to_look(client: Tes
         "Nothing is kept since 2026-03-05 12:00 UTC",
         "about 2.0 × the queries it had",
         "promised: at most",
-        "rang 05 Mar 12:00",
-        "stopped 05 Mar 12:00",
+        "rang 5 Mar 12:00 UTC",
+        "stopped 5 Mar 12:00 UTC",
         "it answered &lt;500&gt;",
         "/cascades/trivia/decisions?verdict=kept&amp;right=wrong&amp;order=surest",
         "/cascades/trivia/bundles",
@@ -67,7 +67,7 @@ def test_an_alert_shows_its_evidence_what_was_done_and_where_to_look(client: Tes
 def test_an_alert_that_is_over_has_its_end_on_the_curve(client: TestClient, engine: Engine, rung: UUID) -> None:
     with transaction(engine) as session:
         resolve_alert(session, "trivia", "risk", resolution="it is quiet", now=NOW - timedelta(days=3))
-    assert "over 07 Mar 12:00" in page(client, f"/alerts/{rung}")
+    assert "over 7 Mar 12:00 UTC" in page(client, f"/alerts/{rung}")
     assert str(rung) not in page(client, "/alerts") and str(rung) in page(client, "/alerts?all=yes")
 
 
