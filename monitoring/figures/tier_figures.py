@@ -71,11 +71,23 @@ def signal_figures(rows: pd.DataFrame) -> dict[FigureName, Estimated]:
         (FigureName.AUROC_SCORE, "score"),
     ):
         figures[name] = _over(labelled, signal, reason, _auroc)
-    figures[FigureName.ECE] = _over(labelled, "score", reason, _ece)
-    figures[FigureName.CALIBRATION_IN_THE_LARGE] = _over(labelled, "score", reason, _in_the_large)
-    figures[FigureName.BRIER] = _over(labelled, "score", reason, lambda s, c: mean((s - c) ** 2))
-    figures[FigureName.OVERCONFIDENCE] = overconfidence(rows)
-    return figures
+    return figures | _score_figures(labelled, reason) | {FigureName.OVERCONFIDENCE: overconfidence(rows)}
+
+
+def score_figures(rows: pd.DataFrame) -> dict[FigureName, Estimated]:
+    """Of `signal_figures` what speaks of the score: its calibration, AUROC and overconfidence."""
+    reason, labelled = _evenly_labelled(rows)
+    figures = _score_figures(labelled, reason)
+    figures[FigureName.AUROC_SCORE] = _over(labelled, "score", reason, _auroc)
+    return figures | {FigureName.OVERCONFIDENCE: overconfidence(rows)}
+
+
+def _score_figures(labelled: pd.DataFrame, reason: str | None) -> dict[FigureName, Estimated]:
+    return {
+        FigureName.ECE: _over(labelled, "score", reason, _ece),
+        FigureName.CALIBRATION_IN_THE_LARGE: _over(labelled, "score", reason, _in_the_large),
+        FigureName.BRIER: _over(labelled, "score", reason, lambda s, c: mean((s - c) ** 2)),
+    }
 
 
 def calibration_seen(rows: pd.DataFrame) -> tuple[Calibration, Estimated] | None:

@@ -23,7 +23,7 @@ from monitoring.drift.signal_tables import missing_shares
 from monitoring.figures.cost_figures import cost_figures
 from monitoring.figures.estimates import Estimated, share
 from monitoring.figures.ood_figures import ood_figures
-from monitoring.figures.tier_figures import signal_figures
+from monitoring.figures.tier_figures import score_figures
 from monitoring.names import FigureName, missing_of
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import UNITS
@@ -147,7 +147,7 @@ class CalibrationCalculation(CohortCalculation[ScoreCalibration]):
     title = "Calibration of the score"
 
     def figures(self, cohort: Cohort) -> Mapping[FigureName, Estimated]:
-        found = signal_figures(_of_tier(cohort, self.metric.tier))
+        found = score_figures(_of_tier(cohort, self.metric.tier))
         return {name: found[name] for name in CALIBRATION}
 
 

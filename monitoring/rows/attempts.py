@@ -29,18 +29,28 @@ COLUMNS = frozenset(
         *("shard", "row", "fingerprint"),
     }
 )
+# What a mature week's labels are judged by, and no more: neither what a decision cost in all, nor
+# where its vectors lie. What a run took says how much of its `cost_usd` may count.
+LABELLED = frozenset(
+    {
+        *("ids", "tier", "role", "bundle", "exploration_rate", "run_propensity"),
+        *("score", "ood", "retained", "reason", "answer_key"),
+        *("correct", "label_source", "label_propensity", "label_coin", "forecast"),
+        *("tokens_in", "tokens_out", "cost_usd", "gflops", "latency_ms"),
+    }
+)
 
 
-def pair_attempts(examples: Examples) -> pd.DataFrame:
+def pair_attempts(examples: Examples, columns: frozenset[str] = COLUMNS) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
-    Columns are `COLUMNS` but for: id (16 bytes) and usd in place of ids and cost_usd; decision;
-    occurred_at (aware; of the id); tokens, in and out together. Times are aware.
+    Columns are those that were read but for: id (16 bytes) and usd in place of ids and cost_usd;
+    decision; occurred_at (aware; of the id); tokens, in and out together. Times are aware.
     """
-    columns = {name: _column(getattr(examples, name)) for name in sorted(COLUMNS - {"ids"})}
-    columns |= {"id": _ids(examples.ids), "decision": examples.decision, "usd": columns.pop("cost_usd")}
-    columns["occurred_at"] = _times_of(examples.ids)
-    return pd.DataFrame(columns | {"tokens": examples.tokens_in + examples.tokens_out})
+    found = {name: _column(getattr(examples, name)) for name in sorted(columns - {"ids"})}
+    found |= {"id": _ids(examples.ids), "decision": examples.decision, "usd": found.pop("cost_usd")}
+    found["occurred_at"] = _times_of(examples.ids)
+    return pd.DataFrame(found | {"tokens": examples.tokens_in + examples.tokens_out})
 
 
 def uncertified_runs(runs: UncertifiedRuns, spec: CascadeSpec) -> pd.DataFrame:

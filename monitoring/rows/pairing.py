@@ -48,8 +48,14 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     """
     _check(attempts)
     at = _places(attempts, spec)
-    columns = _of_decisions(attempts, spec, at)
-    columns |= _of_answers(attempts, at, columns)
+    columns = {name: attempts[name].to_numpy()[at.first] for name in ("slice", "generation")}
+    columns |= {
+        "occurred_at": attempts["occurred_at"].array[at.first],
+        "received_at": attempts["received_at"].array[at.first],
+        "score": numbers_at(attempts, "score", at.kept),
+        "prompt_tokens": numbers_at(attempts, "tokens_in", at.first),
+    }
+    columns |= _answered(attempts, spec, at)
     for unit in UNITS:
         columns |= _costs(attempts, spec, unit, at, columns["kept_tier"])
     frame = pd.DataFrame(columns)
@@ -58,6 +64,19 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     missing = frame["correct_kept"].isna() | (frame["last_ran"] & frame["correct_last"].isna())
     frame["overdue"] = missing & (frame["occurred_at"] + spec.horizon <= as_of)
     return frame  # attempts come in the order of their ids, which is that of decision time
+
+
+def pair_answers(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
+    """The columns of `pair_decisions` that say what was decided and what the answers are labelled.
+    Without slice, generation, times, score and costs.
+    """
+    _check(attempts)
+    return pd.DataFrame(_answered(attempts, spec, _places(attempts, spec)))
+
+
+def _answered(attempts: pd.DataFrame, spec: CascadeSpec, at: "_Places") -> dict[str, Any]:
+    decided = _of_decisions(attempts, spec, at)
+    return decided | _of_answers(attempts, at, decided)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,23 +111,18 @@ def _places(attempts: pd.DataFrame, spec: CascadeSpec) -> _Places:
 def _of_decisions(attempts: pd.DataFrame, spec: CascadeSpec, at: _Places) -> dict[str, Any]:
     """The columns of what was decided, each [n]."""
     columns: dict[str, Any] = {
-        name: attempts[name].to_numpy()[at.first]
-        for name in ("decision", "slice", "bundle", "generation", "exploration_rate", "label_coin")
+        name: attempts[name].to_numpy()[at.first] for name in ("decision", "bundle", "exploration_rate", "label_coin")
     }
     columns["id"] = attempts["id"].array[at.first]
     kept_tier, last_ran = attempts["tier"].to_numpy()[at.kept], at.last >= 0
     retained = kept_tier < spec.last
     coin = np.where(last_ran, numbers_at(attempts, "run_propensity", at.last), columns["exploration_rate"])
     return columns | {
-        "occurred_at": attempts["occurred_at"].array[at.first],
-        "received_at": attempts["received_at"].array[at.first],
         "kept_tier": kept_tier,
         "retained": retained,
         "last_ran": last_ran,
         "explored": last_ran & retained,
         "reason": _last_reason(attempts, len(at.last), retained),
-        "score": numbers_at(attempts, "score", at.kept),
-        "prompt_tokens": numbers_at(attempts, "tokens_in", at.first),
         "run_propensity": np.where(retained, coin, 1.0),
     }
 

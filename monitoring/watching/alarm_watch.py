@@ -2,9 +2,12 @@
 
 Blocks follow each other without a gap: if a run was missed, the next one consumes what it left. The
 savings alarm takes everything up to the end of the window; the risk alarm everything up to the last
-end of a window that is older than the label horizon.
+end of a window that is older than the label horizon. After an outage that may be weeks: they are
+consumed in pieces of about a day, so that no more is in memory, up to the first in which the alarm
+rings. The next run goes on from there, or a ring would be passed over.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +22,7 @@ from monitoring.rules.rules import Assessment, assess_alarm
 from monitoring.watching.reader import Champion, Reader
 
 CATCH_UP_AT_MOST = timedelta(days=31)  # what an alarm consumes in one run after an outage; the rest is skipped
+PIECE = timedelta(days=1)  # of that at once: no more than the day that ends is read for its report
 COMPARED_AT_MOST = timedelta(days=7)  # how long "before" and "now" are at most when a cause is looked for
 
 
@@ -55,12 +59,16 @@ def mature_until(window: Window, horizon: timedelta, now: datetime) -> datetime:
 
 def _savings(reader: Reader, current: Cohort, champion: Champion, lateness: Lateness) -> AlarmFinding | None:
     memory = reader.memory(Rule.SAVINGS)
-    block = _block(memory, current.window.start, current.window.end)
-    if block is None:
+    missed = _block(memory, current.window.start, current.window.end)
+    if missed is None:
         return None
-    cohort = current if block == current.window else reader.cohort(block)
-    moved = watch_savings(memory, cohort, champion.promise)
-    opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
+    moved, block = _consumed(
+        reader,
+        memory,
+        _pieces(missed, current.window.length),
+        lambda before, cohort: watch_savings(before, cohort, champion.promise),
+    )
+    opened = memory.families[0].opened_at if memory is not None and memory.families else missed.start
     late = lateness.total(mature=False, since=opened, until=block.end)
     assessment = assess_alarm(moved, lambda: _why_savings(reader, moved, opened, block), late=late)
     return AlarmFinding(memory=moved, assessment=assessment)
@@ -69,11 +77,14 @@ def _savings(reader: Reader, current: Cohort, champion: Champion, lateness: Late
 def _risk(reader: Reader, current: Cohort, lateness: Lateness) -> AlarmFinding | None:
     memory = reader.memory(Rule.RISK)
     until = mature_until(current.window, reader.spec.horizon, reader.now)
-    block = _block(memory, until - current.window.length, until)
-    if block is None:
+    missed = _block(memory, until - current.window.length, until)
+    if missed is None:
         return None
-    moved = watch_risk(memory, reader.cohort(block), reader.stops())
-    opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
+    stops = reader.stops()
+    moved, block = _consumed(
+        reader, memory, _pieces(missed, current.window.length), lambda before, cohort: watch_risk(before, cohort, stops)
+    )
+    opened = memory.families[0].opened_at if memory is not None and memory.families else missed.start
     late = lateness.total(mature=True, since=opened, until=block.end)
 
     def harmed() -> Cohort:
@@ -88,6 +99,33 @@ def _block(memory: AlarmMemory | None, start: datetime, end: datetime) -> Window
     if memory is not None:
         start = max(memory.consumed_until, end - CATCH_UP_AT_MOST)
     return Window(start=start, end=end) if start < end else None
+
+
+def _pieces(block: Window, every: timedelta) -> Sequence[Window]:
+    """The block cut into days, or into windows where those are longer; where a window ends, a piece
+    may.
+    """
+    step = max(1, PIECE // every) * every
+    starts = [block.start + at * step for at in range(-(-block.length // step))]
+    return [Window(start=start, end=min(start + step, block.end)) for start in starts]
+
+
+def _consumed(
+    reader: Reader,
+    memory: AlarmMemory | None,
+    pieces: Sequence[Window],
+    watch: Callable[[AlarmMemory | None, Cohort], AlarmMemory],
+) -> tuple[AlarmMemory, Window]:
+    """The memory after the pieces, at least one, up to the first in which the alarm rings, which
+    it is given with.
+    """
+    cohorts = reader.each(pieces) if len(pieces) > 1 else iter([reader.cohort(pieces[0])])
+    for cohort in cohorts:
+        memory = watch(memory, cohort)
+        if memory.raised_at == memory.consumed_until:
+            break
+    assert memory is not None
+    return memory, cohort.window
 
 
 def _harmed(memory: AlarmMemory, opened: datetime, block: Window) -> Window:

@@ -6,7 +6,7 @@ than that.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,8 +25,8 @@ from monitoring.alarms.alarms import Promise, Stop
 from monitoring.drift.signal_tables import WATCHED
 from monitoring.figures.score_errors import ScoreErrors
 from monitoring.names import FigureName, Rule, missing_of
-from monitoring.rows.attempts import COLUMNS, pair_attempts, within_bounds
-from monitoring.rows.cohorts import Cohort, cohort_of, is_mature
+from monitoring.rows.attempts import COLUMNS, LABELLED, pair_attempts, within_bounds
+from monitoring.rows.cohorts import Cohort, cohort_of, is_mature, labelled_cohort
 from monitoring.rows.late import OVERLAP, Lateness, lateness_of
 from monitoring.rules.patience import Looks, looks_from_json
 from store.engine import reading
@@ -107,19 +107,29 @@ class Reader:
             outside = uncertified(session, self.spec.name, window, as_of=self.now)
         return cohort_of(examples, self.spec, window, as_of=self.now, uncertified=outside)
 
+    def labels(self, window: Window) -> Cohort:
+        """What labels say of the decisions of a window as of now, in the columns that figures of
+        labels read; not kept, since a week is many rows.
+        """
+        with reading(self._engine) as session:
+            examples = self._labelled(session, window, columns=LABELLED)
+        return labelled_cohort(examples, self.spec, window, as_of=self.now)
+
     def sample(self, window: Window, *, at_most: int) -> pd.DataFrame:
         """The attempts of about so many decisions of a window, for columns that need no pairing."""
         with reading(self._engine) as session:
             examples = self._labelled(session, window, at_most=at_most)
         return within_bounds(pair_attempts(examples), self.spec)
 
-    def _labelled(self, session: Session, window: Window, *, at_most: int | None = None) -> Examples:
+    def _labelled(
+        self, session: Session, window: Window, *, columns: frozenset[str] = COLUMNS, at_most: int | None = None
+    ) -> Examples:
         return labelled(
             session,
             self.spec.name,
             window,
             as_of=self.now,
-            columns=COLUMNS,
+            columns=columns,
             trusted=self.spec.targets.trusted,
             at_most=at_most,
         )
@@ -290,12 +300,10 @@ class Reader:
         known = lateness_of(rows)
         return known, known.touched_by(made, current.length)
 
-    def again(self, windows: tuple[Window, ...]) -> Iterator[Cohort]:
-        """The cohorts of windows that are computed again, one at a time: there may be many after an
-        outage.
-        """
+    def each(self, windows: Iterable[Window]) -> Iterator[Cohort]:
+        """The cohorts of windows one at a time, none kept: there may be many after an outage."""
         for window in windows:
-            yield self._read(window)
+            yield self._cohorts[window] if window in self._cohorts else self._read(window)
 
     def matured(self) -> tuple[Window, ...]:
         """Windows with immature figures alone that are mature by now, oldest first, at most

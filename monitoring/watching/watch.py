@@ -97,11 +97,13 @@ class _Conclusions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Again:
-    """What decisions that came late have changed."""
+class _Computed:
+    """The figures of all windows that have any new, and what decisions that came late have
+    changed.
+    """
 
     lateness: Lateness
-    windows: tuple[Window, ...]
+    windows: tuple[Window, ...]  # that late decisions touch
     figures: tuple[FigureRow, ...]
     raised: tuple[Assessment, ...]  # by rules that look at single windows
 
@@ -116,7 +118,7 @@ def watch_window(
     Raises CascadeUnknown, and whatever `fence` raises; then nothing is written.
     """
     reader = Reader(engine, cascade, now=now)
-    current, matured = reader.cohort(window), [reader.cohort(due) for due in reader.matured() if due != window]
+    current, matured = reader.cohort(window), tuple(due for due in reader.matured() if due != window)
     conclusions = _conclude(reader, current, matured)
     with transaction(engine) as session:
         fence(session)
@@ -126,18 +128,17 @@ def watch_window(
         window=window,
         decisions=current.size,
         figures=len(conclusions.figures),
-        matured=tuple(cohort.window for cohort in matured),
+        matured=matured,
         again=conclusions.again,
         reports=int(conclusions.report is not None),
         alerts=changes,
     )
 
 
-def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclusions:
-    champion, late = reader.champion(), _compute_again(reader, current, matured)
+def _conclude(reader: Reader, current: Cohort, matured: tuple[Window, ...]) -> _Conclusions:
+    champion, late = reader.champion(), _compute(reader, current, matured)
     alarms = watch_alarms(reader, current, champion, late.lateness)
     report, daily, graders = _conclude_day(reader, current, champion, alarms)
-    figures = tuple(row for cohort in (current, *matured) for row in _figures(reader, cohort))
     day = current.window.end - DAY
     lately = [
         row
@@ -154,7 +155,7 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
     )
     judged, looks = with_patience(reader, said, current.window, closed=frozenset(one.rule for one in over))
     return _Conclusions(
-        figures=(*figures, *late.figures),
+        figures=late.figures,
         report=report,
         memories=tuple(finding.memory for finding in alarms),
         looks=looks,
@@ -164,22 +165,24 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
     )
 
 
-def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Again:
-    """The windows that late decisions touch, one after the other: their figures, and what rules say
-    of them.
+def _compute(reader: Reader, current: Cohort, matured: tuple[Window, ...]) -> _Computed:
+    """The figures of the window, of those that have become mature, and of those that late decisions
+    touch, with what rules say of these. After an outage they are many, so one is held at a time.
     """
     lateness, touched = reader.lateness(current.window)
-    first, known = {cohort.window for cohort in (current, *matured)}, lateness
+    first, known = {current.window, *matured}, lateness
     windows = tuple(window for window in touched if window not in first)
     rows: list[FigureRow] = []
     raised: list[Assessment] = []
-    for cohort in chain((current, *matured), reader.again(windows)):
+    # The last one to become mature is kept: the risk alarm consumes it.
+    newest = (reader.cohort(window) for window in matured[-1:])
+    for cohort in chain((current,), reader.each(matured[:-1]), newest, reader.each(windows)):
         lateness = lateness.counted(cohort, watched_at=reader.now if cohort.window in first else None)
+        rows += _figures(reader, cohort)
         if cohort.window not in first:
-            rows += _figures(reader, cohort)
             raised += [said for said in of_one_window(cohort) if said.standing is Standing.RAISED]
     rows += [row for key, row in lateness.rows.items() if known.rows.get(key) != row]
-    return _Again(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
+    return _Computed(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
 
 
 def _figures(reader: Reader, cohort: Cohort) -> tuple[FigureRow, ...]:
@@ -203,29 +206,30 @@ def _conclude_day(
         return None, (), ()
     today = current if day == current.window else reader.cohort(day)
     consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
-    report = _report(reader, champion, today, consumed)
+    week = None if consumed is None else reader.labels(Window(start=consumed - 7 * DAY, end=consumed))
+    report = _report(reader, champion, today, week)
     drift = {} if report is None else report.drift
     assessments = assess_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
     assessments += (assess_costs(today),)
-    if consumed is None:
+    if consumed is None or week is None:
         return report, assessments, ()
-    week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
     assessments += (
         assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
         assess_supply(reader, consumed),
-        *assess_week(reader.cohort(week)),
+        *assess_week(week),
     )
+    month = Window(start=consumed - 28 * DAY, end=consumed)
     if not reader.graders_spoke(month):  # a month of rows is not read for nobody's verdicts
         return report, (*assessments, Assessment(rule=Rule.JUDGE_DRIFT, standing=Standing.UNKNOWN)), ()
-    graded = assess_grader_drift(reader.verdicts(week), reader.verdicts(Window(start=month.start, end=week.start)))
+    earlier = Window(start=month.start, end=week.window.start)
+    graded = assess_grader_drift(reader.verdicts(week.window), reader.verdicts(earlier))
     return report, (*assessments, graded), reader.grader_errors(month)
 
 
-def _report(reader: Reader, champion: Champion, day: Cohort, consumed: datetime | None) -> DailyReport | None:
+def _report(reader: Reader, champion: Champion, day: Cohort, week: Cohort | None) -> DailyReport | None:
     """The day's report; None where Evidently fails: figures and alarms must not wait for a chart,
     and the rule on drift stays as it is without one.
     """
-    week = None if consumed is None else reader.cohort(Window(start=consumed - 7 * DAY, end=consumed))
     sides = drift_sides(reader, champion.bundle, day)
     try:
         return daily_report(ReportParts(day=day, week=week, champion=champion.bundle, sides=sides))

@@ -6,6 +6,7 @@ Nothing is patched.
 """
 
 import json
+import tracemalloc
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -27,10 +28,14 @@ from knowgate._records.records import Reason, Window
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import Alarms
+from monitoring.alarms.alarm_memory import memory_to_json
 from monitoring.alarms.since_ring import look_since_ring
 from monitoring.alerts.deliveries import Sending, deliver_due
 from monitoring.names import Rule
 from monitoring.reports.stored_reports import render_html
+from monitoring.rows.late import Lateness
+from monitoring.rules.rules import Standing
+from monitoring.watching.alarm_watch import watch_alarms
 from monitoring.watching.daily_rules import DAY
 from monitoring.watching.reader import Reader
 from monitoring.watching.watch import watch_window
@@ -46,7 +51,7 @@ from store.shards.shards import write_shard
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels
 from store.traffic.vectors import VectorRow, add_shard
-from store.watching.alarm_states import alarm_state
+from store.watching.alarm_states import alarm_state, put_alarm_state
 from store.watching.alerts import alerts
 from store.watching.drift_reports import REPORTS, daily_report, daily_windows, reports
 from store.watching.figures import figures
@@ -471,6 +476,68 @@ def test_a_window_watched_twice_is_consumed_once(deployment):
     once = states(deployment)
     deployment.watch(0, 0)
     assert states(deployment) == once
+
+
+def consumed(deployment, windows):
+    """What the alarms say, window after window, of mature days; what they remember is kept."""
+    now, said = deployment.cast.DAY + 20 * DAY, []
+    for window in windows:
+        reader = Reader(deployment.engine, "cities", now=now)
+        findings = watch_alarms(reader, reader.cohort(window), reader.champion(), Lateness())
+        with transaction(deployment.engine) as session:
+            for one in findings:
+                put_alarm_state(session, "cities", one.memory.rule.value, memory_to_json(one.memory), now=now)
+        said.append({one.memory.rule: one for one in findings})
+    return said
+
+
+def days(deployment, first, last):
+    """The windows, a day each."""
+    start = deployment.cast.DAY
+    return [Window(start=start + day * DAY, end=start + (day + 1) * DAY) for day in range(first, last + 1)]
+
+
+def quarter_before(deployment, day):
+    """The last window of a day."""
+    end = deployment.cast.DAY + (day + 1) * DAY
+    return Window(start=end - deployment.cast.EVERY, end=end)
+
+
+@pytest.mark.slow
+def test_after_an_outage_alarms_consume_in_days_and_remember_what_they_would_have_in_time(deployment):
+    for day in range(6):
+        deployment.put([replace(one, small=float(i % 80 > 0)) for i, one in enumerate(deployment.day_of_traffic(day))])
+    consumed(deployment, days(deployment, 0, 0))
+    before = states(deployment)
+    tracemalloc.start()
+    try:
+        consumed(deployment, days(deployment, 1, 5))
+        of_days, in_time = tracemalloc.get_traced_memory()[1], states(deployment)
+        with transaction(deployment.engine) as session:
+            for rule, text in before.items():
+                put_alarm_state(session, "cities", rule, text, now=deployment.cast.DAY)
+        tracemalloc.reset_peak()
+        consumed(deployment, [quarter_before(deployment, 5)])
+        at_once = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert states(deployment) == in_time != before
+    assert at_once < 2 * of_days, "no more than a day is held"
+
+
+@pytest.mark.slow
+def test_after_an_outage_an_alarm_that_rings_is_heard_and_the_next_run_goes_on_from_there(deployment):
+    for day in range(8):
+        deployment.put(deployment.day_of_traffic(day, strange=0.0 if day < 3 else 0.7))
+    consumed(deployment, days(deployment, 0, 0))
+    last = quarter_before(deployment, 7)
+    (rung,) = consumed(deployment, [last])
+    memory = rung[Rule.SAVINGS].memory
+    assert rung[Rule.SAVINGS].assessment.standing is Standing.RAISED
+    assert deployment.cast.DAY + 3 * DAY < memory.raised_at == memory.consumed_until < last.end
+    assert rung[Rule.RISK].memory.consumed_until == last.end
+    (again,) = consumed(deployment, [last])
+    assert again[Rule.SAVINGS].memory.consumed_until > memory.consumed_until
 
 
 @pytest.mark.slow
