@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Attempt, Decision
 from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE
 from knowgate.spec import Privacy
+from services.api.arrow_body import ARROW_MEDIA_TYPE, parse_arrow_body
 from services.api.openapi import body_of
 from services.api.rows import Parsed, parse_decisions
 from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
@@ -52,17 +53,20 @@ def post_decisions(request: Request, body: Body, context: InContext, access: InA
     A row that cannot be stored is listed under `rejected` with its place in the batch, its field,
     the value and the cure; the others are stored. Attempts of a model that the cascade does not
     declare are stored and counted under `undeclared`: nothing is learned or certified from them.
-    Send JSON, or one safetensors file that carries the hidden states too; one with NaN or infinity
-    is left out and counted under `vectors_dropped`, its decision is stored. A batch with a row of a
-    cascade that the token does not reach is refused whole.
+    Send JSON, an Arrow stream with the same fields, or one safetensors file that carries the hidden
+    states beside either; a hidden state with NaN or infinity is left out and counted under
+    `vectors_dropped`, its decision is stored. A batch with a row of a cascade that the token does
+    not reach is refused whole.
     """
     now = context.now()
     if media_type(request) == VECTORS_MEDIA_TYPE:
-        rows, vectors = parse_vectors_body(body)
+        rows, vectors = parse_vectors_body(body, context.settings.max_body_bytes)
+    elif media_type(request) == ARROW_MEDIA_TYPE:
+        rows, vectors = parse_arrow_body(body, context.settings.max_body_bytes), NO_VECTORS
     elif media_type(request) == JSON_MEDIA_TYPE:
         rows, vectors = rows_of(parse_json(body), "decisions"), NO_VECTORS
     else:
-        cure = f"send {JSON_MEDIA_TYPE} or {VECTORS_MEDIA_TYPE}"
+        cure = f"send {JSON_MEDIA_TYPE}, {ARROW_MEDIA_TYPE} or {VECTORS_MEDIA_TYPE}"
         raise ApiError(415, field="content-type", value=media_type(request), cure=cure)
     parsed = parse_decisions(rows, now, vectors.check)
     access.require(*{decision.cascade for decision in parsed.records})

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from knowgate._records.records import Decision, Label
 from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE, Acknowledgement
+from services.api.arrow_body import ARROW_MEDIA_TYPE
 from services.api.wire import (
     ActRequest,
     BundleActRequest,
@@ -133,8 +134,12 @@ def body_of(name: str, *, vectors: bool = False) -> dict[str, Any]:
     reference = {"$ref": f"#/components/schemas/{name}"}
     content: dict[str, Any] = {JSON_MEDIA_TYPE: {"schema": reference, "example": EXAMPLES[name]}}
     if vectors:
-        description = "A safetensors file: `vectors/<tier>` float16 [n, d]; `__metadata__.decisions` is the JSON list."
-        content[VECTORS_MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary", "description": description}}
+        binary = {"type": "string", "format": "binary"}
+        about = "An Arrow IPC stream, uncompressed: a row per decision, the columns named as the JSON body's fields."
+        content[ARROW_MEDIA_TYPE] = {"schema": {**binary, "description": about}}
+        about = "A safetensors file: `vectors/<tier>` float16 [n, d]; `__metadata__.decisions` is the JSON list, "
+        about += "or `decisions` uint8 [n] the bytes of an Arrow stream."
+        content[VECTORS_MEDIA_TYPE] = {"schema": {**binary, "description": about}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -1,9 +1,9 @@
 """A batch of decisions with its hidden states, as one safetensors file.
 
 The format holds numbers and text and cannot hold code: the header is JSON, the rest is tensors
-whose shapes the parser checks. `__metadata__["decisions"]` is the JSON list that the JSON body has;
-`vectors/<tier>` is float16 [n, d], or one tensor `vectors` for all tiers. An attempt's `vector` is
-its row.
+whose shapes the parser checks. `__metadata__["decisions"]` is the JSON list that the JSON body has,
+or a tensor `decisions` holds the bytes of an Arrow stream; `vectors/<tier>` is float16 [n, d], or
+one tensor `vectors` for all tiers. An attempt's `vector` is its row.
 """
 
 import re
@@ -18,11 +18,13 @@ from safetensors.numpy import load
 
 from knowgate._records.records import Attempt, Decision
 from knowgate.errors import RecordInvalid
+from services.api.arrow_body import parse_arrow_body
 from services.http.bodies import few_rows, parse_json
 from services.http.errors import ApiError
 
 Float16Array = npt.NDArray[np.float16]
 SHARED = "vectors"
+STREAM = "decisions"
 _TENSOR = re.compile(r"vectors(/\d{1,2})?")
 
 
@@ -69,12 +71,26 @@ class Vectors:
 NO_VECTORS = Vectors(tensors={})
 
 
-def parse_vectors_body(body: bytes) -> tuple[list[Any], Vectors]:
-    """The decisions' JSON rows and their vectors. Raises 400 for a body that is no such file."""
+def parse_vectors_body(body: bytes, most_bytes: int) -> tuple[list[Any], Vectors]:
+    """The decisions' JSON rows and their vectors; `most_bytes` of an Arrow stream's texts. Raises
+    400 for a body that is no such file.
+    """
     try:
         tensors = load(body)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ApiError(400, field="body", value=str(error), cure="send a safetensors file") from None
+    stream = tensors.pop(STREAM, None)
+    rows = _json_rows(body) if stream is None else _arrow_rows(stream, most_bytes)
+    for name, tensor in tensors.items():
+        if not _TENSOR.fullmatch(name):
+            raise ApiError(400, field=name, value="present", cure=f"name tensors {SHARED}/<tier> or {SHARED}")
+        if tensor.dtype != np.float16 or tensor.ndim != 2 or 0 in tensor.shape:
+            shape = f"{tensor.dtype} {list(tensor.shape)}"
+            raise ApiError(400, field=name, value=shape, cure="float16 [n, d] is expected")
+    return few_rows(rows, "decisions"), Vectors(tensors=tensors)
+
+
+def _json_rows(body: bytes) -> list[Any]:
     # The parser has checked the header's length and its JSON.
     header = parse_json(body[8 : 8 + int.from_bytes(body[:8], "little")])
     text = header.get("__metadata__", {}).get("decisions")
@@ -85,10 +101,11 @@ def parse_vectors_body(body: bytes) -> tuple[list[Any], Vectors]:
     rows = parse_json(text.encode("utf-8", "surrogatepass"))
     if not isinstance(rows, list):
         raise ApiError(400, field="__metadata__.decisions", value=rows, cure="a JSON list is expected")
-    for name, tensor in tensors.items():
-        if not _TENSOR.fullmatch(name):
-            raise ApiError(400, field=name, value="present", cure=f"name tensors {SHARED}/<tier> or {SHARED}")
-        if tensor.dtype != np.float16 or tensor.ndim != 2 or 0 in tensor.shape:
-            shape = f"{tensor.dtype} {list(tensor.shape)}"
-            raise ApiError(400, field=name, value=shape, cure="float16 [n, d] is expected")
-    return few_rows(rows, "decisions"), Vectors(tensors=tensors)
+    return rows
+
+
+def _arrow_rows(stream: npt.NDArray[Any], most_bytes: int) -> list[Any]:
+    if stream.dtype != np.uint8 or stream.ndim != 1:
+        shape = f"{stream.dtype} {list(stream.shape)}"
+        raise ApiError(400, field=STREAM, value=shape, cure="an Arrow stream's bytes are expected: uint8 [n]")
+    return parse_arrow_body(stream.tobytes(), most_bytes)

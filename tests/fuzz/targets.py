@@ -2,6 +2,7 @@
 with an error that says why. Anything else it raises is a finding.
 """
 
+import io
 import json
 import os
 import tempfile
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from safetensors.numpy import save
 
 from factories import make_decision, make_label
@@ -23,6 +25,7 @@ from knowgate._shipping.segment import Entry
 from knowgate._wire import codec
 from knowgate.backends.states_file import take_state
 from knowgate.errors import KnowgateError, RecordInvalid
+from services.api.arrow_body import parse_arrow_body
 from services.api.rows import parse_decisions, parse_labels
 from services.api.vectors_body import NO_VECTORS, parse_vectors_body
 from services.http.bodies import parse_json, rows_of
@@ -137,13 +140,31 @@ def _json_bodies() -> list[bytes]:
 
 
 def _vectors_body(content: bytes) -> None:
-    rows, vectors = parse_vectors_body(content)
+    rows, vectors = parse_vectors_body(content, 2**20)
     parse_decisions(rows, NOW, vectors.check)
 
 
 def _vectors_bodies() -> list[bytes]:
     rows = json.dumps([codec.encode(_decision(0))])
     return [save({"vectors/0": np.ones((1, 4), dtype=np.float16)}, metadata={"decisions": rows})]
+
+
+def _arrow_body(content: bytes) -> None:
+    parse_decisions(parse_arrow_body(content, 2**20), NOW, NO_VECTORS.check)
+
+
+def _arrow_bodies() -> list[bytes]:
+    rows = [codec.encode(make_decision(NOW, slice=name)) for name in ("a", "b")]
+    plain = pa.Table.from_pylist(rows)
+    named = plain.drop_columns(["trace_id"]).append_column("trace_id", plain["cascade"].dictionary_encode())
+    return [_stream(table) for table in (plain, named)]
+
+
+def _stream(table: pa.Table) -> bytes:
+    with io.BytesIO() as held:
+        with pa.ipc.new_stream(held, table.schema) as writer:
+            writer.write_table(table)
+        return held.getvalue()
 
 
 def _assignment(content: bytes) -> None:
@@ -170,6 +191,7 @@ TARGETS: dict[str, Target] = {
         ),
         Target(name="states", reads="a file of hidden states", run=_take_state, takes=_states),
         Target(name="json", reads="a JSON body of decisions or labels", run=_json_body, takes=_json_bodies),
+        Target(name="arrow", reads="an Arrow body of decisions", run=_arrow_body, takes=_arrow_bodies),
         Target(name="safetensors", reads="a body with vectors", run=_vectors_body, takes=_vectors_bodies),
     )
 }
