@@ -99,7 +99,7 @@ def _open_payload(content: bytes) -> None:
     """An entry whose checksum is right, whatever it holds."""
     entry = Entry(payload=content, end=len(content))
     if isinstance(opened := parcels.opened(entry), parcels.Parcel):
-        parcels.fits([opened], opened)
+        list(parcels.batches([opened, opened]))
     else:
         json.dumps(parcels.readable(entry))
         raise RecordInvalid("entry", len(content), opened.reason)
