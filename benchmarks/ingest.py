@@ -1,5 +1,6 @@
-"""Ingestion beside what its database takes at best: `POST /v1/decisions` as JSON and with vectors,
-beside COPY (PostgreSQL) and executemany (SQLite) of the same rows into the same tables.
+"""Ingestion beside what its database takes at best: `POST /v1/decisions` as JSON, as an Arrow
+stream and with vectors (the stream beside them), beside COPY (PostgreSQL) and executemany (SQLite)
+of the same rows into the same tables.
 
 A decision has two attempts. Batches of a thousand go through the whole application, in the process
 that is measured; the peers write rows that are ready. Everything runs in this process and, of
@@ -7,6 +8,7 @@ PostgreSQL, in its own; figures are processor time of both, the ways in turn. Bo
 beforehand: what the sender spends is not counted.
 """
 
+import io
 import json
 import resource
 import statistics
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 from fastapi.testclient import TestClient
 from safetensors.numpy import save
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -32,6 +35,7 @@ from knowgate._records.records import Action
 from knowgate._shipping.client import VECTORS_MEDIA_TYPE
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Price, TierSpec
+from services.api.arrow_body import ARROW_MEDIA_TYPE
 from services.audit.verify import verify_ledger
 from services.clock import SimulatedClock
 from services.settings import read_settings
@@ -114,6 +118,15 @@ def made(batch: int, *, vectors: bool = False) -> list[Decision]:
             )
         )
     return rows
+
+
+def stream(batch: Sequence[Decision]) -> bytes:
+    """The batch as an Arrow stream."""
+    table = pa.Table.from_pylist([codec.encode(one) for one in batch])
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 def hidden() -> Any:
@@ -235,12 +248,14 @@ def measured(bench: Bench, batches: int, rounds: int) -> dict[str, float]:
     plain = [made(batch) for batch in range(batches + 1)]
     sent = [json.dumps({"decisions": [codec.encode(one) for one in batch]}).encode() for batch in plain]
     states = hidden()
+    columns = [stream(batch) for batch in plain]
     carried = [
-        save({"vectors/0": states}, metadata={"decisions": json.dumps([codec.encode(one) for one in batch])})
+        save({"vectors/0": states, "decisions": np.frombuffer(stream(batch), np.uint8)})
         for batch in (made(batch, vectors=True) for batch in range(batches + 1))
     ]
     ways: dict[str, Callable[[], float]] = {
         "json": lambda: bench.by_http(sent, "application/json"),
+        "arrow": lambda: bench.by_http(columns, ARROW_MEDIA_TYPE),
         "vectors": lambda: bench.by_http(carried, VECTORS_MEDIA_TYPE),
         "copy": lambda: bench.by_rows(plain),
         "copy_and_bytes": lambda: bench.by_rows(plain, raw=states),
@@ -252,6 +267,7 @@ def measured(bench: Bench, batches: int, rounds: int) -> dict[str, float]:
     us = {name: statistics.median(times) for name, times in taken.items()}
     return {
         "json_vs_copy": us["copy"] / us["json"],
+        "arrow_vs_copy": us["copy"] / us["arrow"],
         "vectors_vs_copy": us["copy_and_bytes"] / us["vectors"],
         **{f"us_per_row_{name}": value for name, value in us.items()},
     }

@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column,
 from sqlalchemy.orm import Session
 
 from store.sealing import changes, coverage, leaves, row_leaves
-from store.sealing.inserts import Rows, inserts, is_postgresql, table_of
+from store.sealing.inserts import Rows, copy_rows, inserts, is_postgresql, table_of
 from store.tables import Base
 
-__all__ = ["Rows", "insert_new", "is_postgresql", "lock", "part_of_day", "table_of", "upsert"]
+__all__ = ["Rows", "copy_rows", "insert_new", "is_postgresql", "lock", "part_of_day", "table_of", "upsert"]
 
 
 def insert_new(

@@ -2,7 +2,8 @@
 
 SQLite takes rows as VALUES (SQLAlchemy's insertmanyvalues). PostgreSQL takes them as one JSON
 parameter that it unfolds into rows itself: its driver spends ten times as long on finding the
-places of a hundred thousand parameters.
+places of a hundred thousand parameters. Rows of which none can be there are copied: by COPY on
+PostgreSQL, by executemany on SQLite.
 """
 
 import json
@@ -14,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy import LargeBinary, Table, bindparam, column, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from store.batches import batched
@@ -46,6 +48,33 @@ def inserts(session: Session, table: Table, rows: Rows) -> Iterator[tuple[Any, A
             names = list(page[0])
             unfolding = unfolded(table, names, bindparam("rows", type_=sa.Text()))
             yield postgresql.insert(table).from_select(names, unfolding), {"rows": folded(page)}
+
+
+def copy_rows(session: Session, table: Table, rows: Rows) -> None:
+    """Insert rows of which none is there yet, and of which nothing has to be returned; all name the
+    same columns. Writes no leaves. Raises SQLAlchemy's errors, as any statement does.
+    """
+    if not rows:
+        return
+    if not is_postgresql(session):
+        session.execute(sqlite.insert(table), list(rows))
+        return
+    import psycopg  # an extra: SQLite does without
+
+    names = list(rows[0])
+    written = [json.dumps if isinstance(table.c[name].type, sa.JSON) else None for name in names]
+    connection = session.connection()
+    driver: Any = connection.connection.driver_connection
+    prepare = connection.dialect.identifier_preparer
+    columns = ", ".join(prepare.quote(name) for name in names)
+    copying = f"COPY {prepare.format_table(table)} ({columns}) FROM STDIN"
+    try:
+        with driver.cursor() as cursor, cursor.copy(copying) as copy:
+            for row in rows:
+                values = zip(row.values(), written, strict=True)
+                copy.write_row([value if write is None or value is None else write(value) for value, write in values])
+    except psycopg.Error as error:
+        raise DBAPIError.instance(copying, None, error, psycopg.Error, dialect=connection.dialect) from error
 
 
 def unfolded(table: Table, names: Sequence[str], rows: Any) -> sa.Select[Any]:

@@ -372,5 +372,6 @@ def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> dict[UUID, list
         ]
         for item in fresh
     }
-    dialects.insert_new(session, AttemptRow, [row for group in rows.values() for row in group], returning="tier")
+    # The decisions are new, so no attempt of theirs can be there.
+    dialects.copy_rows(session, dialects.table_of(AttemptRow), [row for group in rows.values() for row in group])
     return rows

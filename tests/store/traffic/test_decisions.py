@@ -227,3 +227,15 @@ def test_an_attempt_without_its_decision_is_refused_by_the_database(session: Ses
     row = decision_rows.attempt_row(orphan, orphan.attempts[0], cast.spec)
     with pytest.raises(IntegrityError):
         dialects.insert_new(session, AttemptRow, [row], returning="tier")
+    session.rollback()
+    with pytest.raises(IntegrityError):
+        dialects.copy_rows(session, dialects.table_of(AttemptRow), [row])
+
+
+def test_texts_that_mean_something_to_copy_are_stored_as_they_are(session: Session, cast: Any) -> None:
+    sent = cast.escalated()
+    first = replace(sent.attempts[0], note="a\tb\\N\nc\r\\.\n", model="\\N")
+    sent = replace(sent, attempts=(first, *sent.attempts[1:]))
+    add_decisions(session, [sent], received_at=cast.at(1))
+    kept = decision(session, sent.id).attempts[0]
+    assert (kept.note, kept.model, kept.verdict) == (first.note, first.model, first.verdict)
