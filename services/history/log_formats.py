@@ -15,7 +15,7 @@ FIELDS = (
     "query_id",  # which calls are of one query; the decision's external id
     "model",
     "prompt",  # a text or messages
-    "answer",  # a text, a message, the messages of an answer, or a whole chat completion
+    "answer",  # a text, a message, the messages of an answer, a whole chat completion or response
     "logprobs",  # of the answer's tokens, as chat completions list them; where the answer does not hold them
     "p_t",  # a probability that was worked out before
     "tokens_in",
@@ -59,19 +59,25 @@ LITELLM = LogFormat(  # the standard logging payload, and rows of LiteLLM_SpendL
         "occurred_at": ("startTime",),
         "ended_at": ("endTime",),
     },
-    only={"call_type": ("completion", "acompletion"), "status": ("success",)},
+    only={"call_type": ("completion", "acompletion", "responses", "aresponses"), "status": ("success",)},
     utc=True,
 )
-OPENAI = LogFormat(  # output files of batches, their input files for the prompts, and chat completions one by one
+OPENAI = LogFormat(  # output files of batches, their input files for the prompts; completions and responses one by one
     places={
         "query_id": ("custom_id", "id"),
         "span_id": ("response.body.id", "id"),
         "model": ("response.body.model", "model"),
-        "prompt": ("body.messages", "request.messages", "messages"),
-        "answer": ("response.body", "response", "choices"),
-        "occurred_at": ("response.body.created", "created"),
+        "prompt": ("body.messages", "request.messages", "messages", "body.input", "request.input", "input"),
+        "answer": ("response.body", "response", "choices", "output"),
+        "tokens_in": ("usage.input_tokens", "usage.prompt_tokens"),
+        "tokens_out": ("usage.output_tokens", "usage.completion_tokens"),
+        "occurred_at": ("response.body.created", "created", "response.body.created_at", "created_at"),
     },
-    only={"response.status_code": ("200",)},
+    only={
+        "response.status_code": ("200",),
+        "response.body.status": ("completed", "incomplete"),  # of a response, which says what it lacks
+        "status": ("completed",),  # of one that is the row itself: its output is read alone
+    },
 )
 LANGFUSE = LogFormat(  # observations of the API (camel case) and of exports (snake case); traces with theirs
     places={

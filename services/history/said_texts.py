@@ -1,4 +1,5 @@
-"""Prompts and answers as logs keep them: texts, messages in several spellings, chat completions.
+"""Prompts and answers as logs keep them: texts, messages in several spellings, chat completions,
+responses.
 
 A chat completion is read as an endpoint's is, so that P(T) and what an answer lacks are those that
 the gateway would have logged.
@@ -17,10 +18,11 @@ from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.chat import read_chat
 from knowgate.errors import BackendFailed
 from knowgate.spec import TierSpec
+from services.history.responses import completion_of, message_of, response_of
 from services.outcome_tables.places import ValueRefused, document_of, text_of, value_at
 
 Json = Any
-AN_ANSWER = "a text, a message or a chat completion is expected; say with --map answer=PLACE where it lies"
+AN_ANSWER = "a text, a message, a chat completion or a response is expected; say with --map answer=PLACE where it lies"
 SIGNALS = ("p_t", "entropy", "margin")
 
 
@@ -67,6 +69,8 @@ def _completion(answer: Json, logprobs: Json) -> Json:
     """The answer as a chat completion."""
     if isinstance(answer, Mapping) and "choices" in answer:
         return answer
+    if (response := response_of(answer)) is not None:
+        return completion_of(response)
     if isinstance(answer, list) and all(isinstance(one, Mapping) and "finish_reason" in one for one in answer):
         return {"choices": answer}
     messages = None if isinstance(answer, str) else _messages(answer)
@@ -89,8 +93,9 @@ def _messages(value: Json) -> Sequence[dict[str, Json]] | None:
         message = value_at(one, "message") if isinstance(one, Mapping) and "role" not in one else one
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             return None
-        content = message.get("content")
-        messages.append({**message, "content": content if isinstance(content, list) else text_of(content)})
+        said = message_of(message)
+        content = said.get("content")
+        messages.append({**said, "content": content if isinstance(content, list) else text_of(content)})
     return messages
 
 

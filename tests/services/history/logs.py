@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from openai.types.responses import Response
+
 Json = Any
 SYSTEM = {"role": "system", "content": "Answer in a word."}
 QUESTION = {"role": "user", "content": "The capital of Peru?"}
@@ -114,6 +116,35 @@ def batch_input(query: str, text: str) -> Json:
     messages = [SYSTEM, {"role": "user", "content": text}]
     body = {"model": "tiny", "messages": messages}
     return {"custom_id": query, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def response(text: str, logprob: float | None = None, *, cut_off: bool = False, model: str = "tiny") -> Json:
+    """A response of the Responses API, as OpenAI's own client writes it down; it reasoned first."""
+    token = {"token": text, "bytes": list(text.encode()), "logprob": logprob}
+    other = {"token": "no", "bytes": [110, 111], "logprob": -3.0}
+    listed = None if logprob is None else [{**token, "top_logprobs": [token, other]}]
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": listed}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+    said = {
+        "id": f"resp_{text}",
+        "object": "response",
+        "created_at": 1769904000,
+        "status": "incomplete" if cut_off else "completed",
+        "incomplete_details": {"reason": "max_output_tokens"} if cut_off else None,
+        "model": model,
+        "output": [{"type": "reasoning", "id": "rs_1", "summary": []}, message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": 9,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": 1,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 10,
+        },
+    }
+    return Response.model_validate(said).model_dump(mode="json")
 
 
 def lines(path: Path, rows: Iterable[Json]) -> Path:

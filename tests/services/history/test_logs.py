@@ -33,11 +33,13 @@ from tests.services.history.logs import (
     lines,
     litellm,
     phoenix,
+    response,
 )
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 ASKED_AT = datetime(2026, 2, 1, 0, 0, 0, 500000, tzinfo=UTC)
 KEY = SecretKey(b"a hash key for tests")
+PARTS = [{"type": "input_text", "text": QUESTION["content"]}]
 TIERS = {"tiny": 0, "huge": 1}
 
 pytestmark = pytest.mark.usefixtures("trivia")
@@ -166,6 +168,26 @@ def test_batches_are_joined_with_the_prompts_that_they_asked(engine: Engine, tmp
     assert first.attempts[0].signals.p_t == pytest.approx(math.exp(-0.25))
     assert first.prompt_hash is not None and first.prompt_hash != third.prompt_hash
     assert [one.tier for one in third.attempts] == [1]
+
+
+def test_responses_are_read_as_completions_are(engine: Engine, tmp_path: Path) -> None:
+    ask = {"model": "tiny", "instructions": "In a word.", "input": [{**QUESTION, "content": PARTS}]}
+    of_a_batch = {"response": {"status_code": 200, "body": response("Lima", -0.25)}, "custom_id": "a"}
+    cut_off = {"response": {"status_code": 200, "body": response("Li", -0.25, cut_off=True)}, "custom_id": "b"}
+    alone = response("Quito", -0.5) | {"input": QUESTION["content"]}
+    failed = response("", cut_off=True) | {"id": "f", "status": "failed"}
+    asked = [{"custom_id": name, "url": "/v1/responses", "body": ask} for name in ("a", "b")]
+    done = store(engine, "openai", lines(tmp_path / "all.jsonl", [*asked, of_a_batch, cut_off, alone, failed]))
+    assert (done.decisions, left_out(done)) == (3, {"status failed": 1})
+    first, second, third = (stored(engine, name) for name in ("a", "b", "resp_Quito"))
+    assert [one.served.signals.p_t for one in (first, third)] == pytest.approx([math.exp(-0.25), math.exp(-0.5)])
+    assert (first.served.tokens_in, third.served.tokens_out, first.served.note) == (9, 1, None)
+    assert second.served.signals.p_t is None and second.served.note is not None
+    assert first.prompt_hash == second.prompt_hash == third.prompt_hash  # in parts or in one
+
+    told = {"call_type": "aresponses", "response": response("Lima", -0.75)}
+    assert store(engine, "litellm", lines(tmp_path / "spend.jsonl", [litellm("t", "tiny", "", **told)])).decisions == 1
+    assert stored(engine, "t").served.signals.p_t == pytest.approx(math.exp(-0.75))
 
 
 def test_a_page_of_an_api_and_a_table_of_spans_are_read_too(engine: Engine, tmp_path: Path) -> None:
