@@ -211,7 +211,7 @@ class Bench:
 def rows_of(batch: Sequence[Decision]) -> dict[type[Base], list[dict[str, Any]]]:
     received_at = NOW + timedelta(hours=1)
     return {
-        DecisionRow: [decision_rows.decision_row(one, version=1, received_at=received_at) for one in batch],
+        DecisionRow: [decision_rows.decision_row(one, SPEC, version=1, received_at=received_at) for one in batch],
         AttemptRow: [decision_rows.attempt_row(one, attempt, SPEC) for one in batch for attempt in one.attempts],
     }
 

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from dataclasses import replace
+from operator import is_
 
 from knowgate._deciding.privacy import Purpose, SecretKey, stored_text
 from knowgate._records.records import Attempt, Decision
@@ -22,12 +23,14 @@ def kept(decision: Decision, privacy: Privacy, key: SecretKey) -> Decision:
     """The decision with as much of its texts as `privacy` lets be stored."""
     prompt = stored_text(decision.prompt, privacy=privacy, key=key, purpose=Purpose.PROMPT)
     given = None if privacy is Privacy.NEVER else decision.prompt_hash
-    return replace(
-        decision,
-        prompt=prompt.text,
-        prompt_hash=given or prompt.hash,
-        attempts=tuple(_kept_attempt(attempt, privacy, key) for attempt in decision.attempts),
-    )
+    attempts = tuple(_kept_attempt(attempt, privacy, key) for attempt in decision.attempts)
+    if (
+        decision.prompt is None
+        and (given or None) == decision.prompt_hash
+        and all(map(is_, attempts, decision.attempts))
+    ):
+        return decision  # to make one anew is to check it anew
+    return replace(decision, prompt=prompt.text, prompt_hash=given or prompt.hash, attempts=attempts)
 
 
 def _kept_attempt(attempt: Attempt, privacy: Privacy, key: SecretKey) -> Attempt:

@@ -40,14 +40,20 @@ def row_of(model: type[Base], *records: Any, **given: Any) -> dict[str, Any]:
     if (window := said.pop("window", None)) is not None:
         said |= {"window_start": window.start, "window_end": window.end}
     said |= given
-    if strange := given.keys() - _keys(model):
+    if not given.keys() <= _keys(model):
+        strange = given.keys() - _keys(model)
         raise StoreError(f"a {model.__tablename__} has no column {', '.join(sorted(strange))}; leave it out")
     row = {}
     for key, name, nullable, json in _columns(model):
         value = said.get(key)
-        if value is None and not nullable:
-            raise StoreError(f"{name} of a {model.__tablename__} is missing: no record has it, and none was given")
-        row[name] = _stored(value, json)
+        if value is None:
+            if not nullable:
+                raise StoreError(f"{name} of a {model.__tablename__} is missing: no record has it, and none was given")
+        elif json:
+            value = documents.parse(value) if isinstance(value, (str, bytes)) else value
+        elif isinstance(value, Enum):
+            value = value.value
+        row[name] = value
     return row
 
 
@@ -62,12 +68,6 @@ def records(session: Session, kind: type[T], query: Select[Any]) -> tuple[T, ...
     """The rows of a model that a query finds, as they are now, each as a record of this kind."""
     rows = session.scalars(query.execution_options(populate_existing=True))
     return tuple(record_of(kind, row) for row in rows)
-
-
-def _stored(value: Any, json: bool) -> Any:
-    if json:
-        return documents.parse(value) if isinstance(value, (str, bytes)) else value
-    return value.value if isinstance(value, Enum) else value
 
 
 @cache

@@ -46,6 +46,7 @@ LEFT = "knowgate.left_rows"  # of a session's `info`: what knows rows that left 
 LEAVING = frozenset({"decision", "label"})  # tables whose rows may
 NOT_OF_ITS_TYPE = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)  # raised by encoders
 _HEX = re.compile("[0-9a-f]{32}")
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _EXACT = 10**16  # from here on a database may write a float as a whole number
 Document = dict[str, Any]
 Row = Any  # a mapping from a column's name to its value: a row to be written, or one that was read
@@ -84,7 +85,7 @@ def state_of(cover: Cover, row: Row, parts: Sequence[Row] = (), *, raw: bool = F
 
 def payload_of(document: Document) -> str:
     """The document as a leaf's payload."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _sorted(document)
 
 
 def read_states(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> list[State]:
@@ -226,7 +227,7 @@ def as_uuid(value: Any) -> UUID:
 def as_time(value: Any) -> datetime:
     """The time that a driver gave back. Raises ValueError for what is none."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC)
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is not None or moment.isoformat(sep=" ", timespec="microseconds") != value:
         raise ValueError("a time in another spelling, which sorts elsewhere")
@@ -285,7 +286,7 @@ def short_text(value: Any) -> Any:
 
 def _json(value: Any) -> Any:
     plain = _plain(value)
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = _sorted(plain)
     return plain if len(text) <= LONG else {"sha256": _sha256(text)}
 
 
@@ -295,12 +296,14 @@ def _raw_json(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """The one form of a JSON value, whichever database kept it."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, float):
         return value + 0.0
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _EXACT:
         return float(value)
     return value

@@ -7,10 +7,10 @@ and answers are kept as the cascade's privacy allows, whatever was sent.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -24,49 +24,27 @@ from store.days.recall import LeftDecision, decisions_in_file
 from store.rows import record_of, row_of
 from store.tables import AttemptRow, DecisionRow
 
-T = TypeVar("T", Attempt, Decision)
 
-
-def as_stored(decision: Decision, spec: CascadeSpec) -> Decision:
-    """The record as it will be read back: priced, within the cascade's privacy, without its place
-    in the batch.
-    """
-    keeps_answers = spec.privacy is not Privacy.NEVER
-    attempts = tuple(
-        _changed(
-            attempt,
-            cost_usd=_cost(attempt, spec.tiers[attempt.tier], decision.occurred_at),
-            answer=attempt.answer if keeps_answers else None,
-            vector=None,
-        )
-        for attempt in sorted(decision.attempts, key=lambda attempt: attempt.tier)
-    )
-    return _changed(
-        decision,
-        attempts=attempts,
-        prompt=decision.prompt if spec.privacy is Privacy.FULL else None,
-        prompt_hash=decision.prompt_hash if keeps_answers else None,
-    )
-
-
-def _changed(record: T, **values: Any) -> T:
-    """The record with these values; itself where it has them, for making one anew checks it
-    anew.
-    """
-    if all(getattr(record, name) is value or getattr(record, name) == value for name, value in values.items()):
-        return record
-    return replace(record, **values)
-
-
-def decision_row(decision: Decision, *, version: int, received_at: datetime) -> dict[str, Any]:
-    """The row of a decision as stored."""
+def decision_row(decision: Decision, spec: CascadeSpec, *, version: int, received_at: datetime) -> dict[str, Any]:
+    """The row of a decision as stored: within the cascade's privacy."""
     return row_of(
-        DecisionRow, decision, received_at=received_at, served_tier=decision.served.tier, spec_version=version
+        DecisionRow,
+        decision,
+        received_at=received_at,
+        served_tier=decision.served.tier,
+        spec_version=version,
+        prompt=decision.prompt if spec.privacy is Privacy.FULL else None,
+        prompt_hash=None if spec.privacy is Privacy.NEVER else decision.prompt_hash,
     )
+
+
+def attempt_rows(decision: Decision, spec: CascadeSpec) -> list[dict[str, Any]]:
+    """The rows of a decision's attempts as stored, by tier."""
+    return [attempt_row(decision, one, spec) for one in sorted(decision.attempts, key=attrgetter("tier"))]
 
 
 def attempt_row(decision: Decision, attempt: Attempt, spec: CascadeSpec) -> dict[str, Any]:
-    """The row of one attempt of a decision as stored."""
+    """The row of one attempt of a decision as stored: priced, and within the cascade's privacy."""
     verdict, fingerprint = attempt.verdict, attempt.fingerprint
     return row_of(
         AttemptRow,
@@ -74,6 +52,8 @@ def attempt_row(decision: Decision, attempt: Attempt, spec: CascadeSpec) -> dict
         attempt.signals,
         verdict,
         decision_id=decision.id,
+        answer=None if spec.privacy is Privacy.NEVER else attempt.answer,
+        cost_usd=_cost(attempt, spec.tiers[attempt.tier], decision.occurred_at),
         gates=None if verdict is None else [_gate(outcome) for outcome in verdict.gates],
         fingerprint=None if fingerprint is None else fingerprint_id(fingerprint),
         gflops=_gflops(attempt, spec.tiers[attempt.tier]),

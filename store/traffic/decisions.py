@@ -6,11 +6,12 @@ which partition, it lies; an `occurred_at` far from it is therefore refused. A r
 stored is named and the others are stored.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
 from heapq import merge
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.ids import decided_at
 from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Decision, Window
+from knowgate._wire.storable import LARGEST_INTEGER
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects, partitions
@@ -28,7 +30,7 @@ from store.days.day_files import files_between, left_files, touch
 from store.days.day_reader import newest_named
 from store.days.recall import left_decisions, recall
 from store.errors import CascadeUnknown, DecisionUnknown
-from store.rejections import find_unstorable, storable
+from store.rejections import LEAST_CHANCE, find_unstorable, storable
 from store.releases.cascades import cascade_names, versioned_cascade
 from store.sealing import coverage, row_leaves
 from store.tables import AttemptRow, DecisionRow
@@ -67,7 +69,7 @@ class StoredDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Priced:
-    decision: Decision  # as stored
+    decision: Decision
     spec: CascadeSpec
     version: int
 
@@ -90,7 +92,8 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
     # circle.
     ordered = [priced[key] for key in sorted(priced)]
     rows = [
-        decision_rows.decision_row(item.decision, version=item.version, received_at=received_at) for item in ordered
+        decision_rows.decision_row(item.decision, item.spec, version=item.version, received_at=received_at)
+        for item in ordered
     ]
     recall(session, list(priced), now=received_at)
     stored = set(dialects.insert_new(session, DecisionRow, rows, returning="id", noted=False))
@@ -313,7 +316,7 @@ def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, 
         if fault is not None:
             rejected.append(fault)
         elif item.id not in priced:
-            priced[item.id] = _Priced(decision=decision_rows.as_stored(item, spec), spec=spec, version=version)
+            priced[item.id] = _Priced(decision=item, spec=spec, version=version)
     return priced, tuple(rejected)
 
 
@@ -336,7 +339,29 @@ def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
         if attempt.tier > spec.last:
             cure = f"{spec.name} has tiers 0 to {spec.last}; apply a cascade that has more, or correct the tier"
             return Rejected(index=index, field="attempts.tier", value=str(attempt.tier), cure=cure)
-    return find_unstorable(index, _named_values(item))
+    return None if _is_storable(item) else find_unstorable(index, _named_values(item))
+
+
+def _is_storable(item: Decision) -> bool:
+    """Whether nothing of a decision has to be looked at by itself: at a fraction of the cost of
+    naming each value.
+    """
+    texts: list[str] = []
+    records: list[Any] = [item, *item.attempts, *(one.fingerprint for one in item.attempts)]
+    for record in records:
+        if record is not None:
+            for value in _all_fields(record.__class__)(record):
+                if isinstance(value, str):
+                    texts.append(value)
+                elif isinstance(value, int) and value > LARGEST_INTEGER:
+                    return False
+    chances = [one.run_propensity for one in item.attempts if one.run_propensity is not None]
+    return storable("".join(texts)) and min(chances, default=1.0) >= LEAST_CHANCE
+
+
+@cache
+def _all_fields(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(field.name for field in fields(kind)))
 
 
 def _named_values(item: Decision) -> Iterator[tuple[str, str | float | None]]:
@@ -366,12 +391,7 @@ def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> dict[UUID, list
     """Store the attempts of these decisions; their rows."""
     attempts = [attempt for item in fresh for attempt in item.decision.attempts]
     add_fingerprints(session, [one.fingerprint for one in attempts if one.fingerprint is not None])
-    rows = {
-        item.decision.id: [
-            decision_rows.attempt_row(item.decision, attempt, item.spec) for attempt in item.decision.attempts
-        ]
-        for item in fresh
-    }
+    rows = {item.decision.id: decision_rows.attempt_rows(item.decision, item.spec) for item in fresh}
     # The decisions are new, so no attempt of theirs can be there.
     dialects.copy_rows(session, dialects.table_of(AttemptRow), [row for group in rows.values() for row in group])
     return rows

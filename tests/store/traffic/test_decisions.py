@@ -93,9 +93,11 @@ def test_a_text_that_no_database_can_hold_is_named(session: Session, cast: Any, 
 
 def test_a_number_that_no_column_can_hold_is_named(session: Session, cast: Any) -> None:
     good = cast.retained()
-    bad = replace(cast.retained(), attempts=(replace(good.attempts[0], tokens_in=2**63),))
-    added = add_decisions(session, [bad, good], received_at=cast.at(2))
-    assert [(row.index, row.field) for row in added.rejected] == [(0, "attempts.tokens_in")]
+    changes: tuple[dict[str, Any], ...] = ({"tokens_in": 2**63}, {"run_propensity": 1e-10})
+    bad = [replace(cast.retained(), attempts=(replace(good.attempts[0], **change),)) for change in changes]
+    added = add_decisions(session, [*bad, good], received_at=cast.at(2))
+    fields = [(0, "attempts.tokens_in"), (1, "attempts.run_propensity")]
+    assert [(row.index, row.field) for row in added.rejected] == fields
 
 
 def test_prompts_are_kept_as_the_cascades_privacy_allows(session: Session, cast: Any) -> None:
