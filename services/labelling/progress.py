@@ -52,4 +52,4 @@ def _sentence(coming: NextAttempt, now: datetime) -> str:
     if coming.labels is None:
         return when
     since = "" if coming.labels.since is None else f" since {coming.labels.since:%Y-%m-%d %H:%M} UTC"
-    return f"{coming.labels.known} of about {coming.labels.needed} labels{since}; {when}"
+    return f"{coming.labels.known:,} of about {coming.labels.needed:,} labels{since}; {when}"

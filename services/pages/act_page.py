@@ -24,7 +24,16 @@ from store.releases import assignments, bundles, cascades
 
 FIELDS = ("bundle", "duration", "reason", "despite_alarm", "insist", "confirm")  # of a form
 LONGEST = 500  # characters of a reason
-DURATIONS = ("4h", "12h", "1d", "2d", "7d", "14d", "30d")  # of a freeze
+DURATIONS = {  # of a freeze
+    "4h": "4 hours",
+    "12h": "12 hours",
+    "1d": "a day",
+    "2d": "2 days",
+    "7d": "a week",
+    "14d": "two weeks",
+    "30d": "30 days",
+}
+OF_A_BUNDLE = (Act.APPROVE, Act.DECLINE, Act.PROMOTE)  # acts on a bundle that is chosen
 MOST = 20  # bundles that may be chosen from, the newest
 
 
@@ -44,7 +53,7 @@ WORDS: Mapping[Act, Words] = {
     Act.PROMOTE: Words(do="Put in force", tick="Let the bundle decide, whatever the promotion check says"),
     Act.APPROVE: Words(do="Approve", tick="Let the challenger decide"),
     Act.DECLINE: Words(do="Decline", tick="Refuse the challenger for good"),
-    Act.TRAIN: Words(do="Train now", tick="Make an attempt, with its share of δ"),
+    Act.TRAIN: Words(do="Train now", tick="Make an attempt, which spends some of the room for a wrong certificate (δ)"),
     Act.FREEZE: Words(do="Freeze", tick="Let no job put anything in force"),
     Act.UNFREEZE: Words(do="Unfreeze", tick="Let what passes come into force again"),
 }
@@ -67,6 +76,15 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """How long a freeze may last."""
+
+    value: str  # as the form sends it
+    word: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActPage:
     """All that a form shows."""
 
@@ -77,7 +95,12 @@ class ActPage:
     choices: tuple[Choice, ...] = ()
     chosen: str | None = None  # of the choices
     condemned: bool = False  # what would decide is, or one of the choices: a reason is asked for it
-    durations: tuple[str, ...] = ()
+    lengths: tuple[Length, ...] = ()
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is anything to act on."""
+        return bool(self.choices) or self.act not in OF_A_BUNDLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +150,19 @@ def act_page(session: Session, name: str, act: Act, *, bundle: str | None = None
         stands=stands,
         then=_then(session, current, act, stands, now),
         choices=choices,
-        chosen=chosen or next((one.bundle for one in choices if one.condemned is None), None),
+        chosen=chosen or (None if act is Act.PROMOTE else _first_blameless(choices)),
         condemned=asked_why or any(one.condemned is not None for one in choices),
-        durations=DURATIONS if act is Act.FREEZE else (),
+        lengths=_lengths(now) if act is Act.FREEZE else (),
+    )
+
+
+def _first_blameless(choices: tuple[Choice, ...]) -> str | None:
+    return next((one.bundle for one in choices if one.condemned is None), None)
+
+
+def _lengths(now: datetime) -> tuple[Length, ...]:
+    return tuple(
+        Length(value=value, word=word, until=freeze_until(value, None, now)) for value, word in DURATIONS.items()
     )
 
 
@@ -193,6 +226,8 @@ def _then(session: Session, current: Assignment, act: Act, stands: CascadeState,
         return ("There is no former champion: every query would go to the last tier, and a share be observed.",)
     if act in (Act.APPROVE, Act.DECLINE) and not _choosable(session, current, act, stands):
         return ("No challenger awaits approval.",)
+    if act is Act.PROMOTE and not _choosable(session, current, act, stands):
+        return ("There is no other certified bundle that could be put in force: train one first.",)
     if act is Act.TRAIN:
         labels = label_progress(session, current.cascade, now=now).sentence
         return (_SENTENCES[act], f"Labels: {labels}.")

@@ -3,6 +3,7 @@ who and why.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
@@ -12,6 +13,7 @@ from sqlalchemy import Engine
 from factories import make_comparison
 from knowgate.spec import Approval, Promotion
 from services.acts import Act
+from services.pages.act_page import OF_A_BUNDLE
 from services.settings import Auth, Settings, operator
 from services.web.app import create_app
 from store.engine import reading, transaction
@@ -142,7 +144,8 @@ def test_every_act_is_refused_to_who_may_look_and_to_another_site(deployment: De
             answer = browser.get(f"/cascades/quiz/{act}")
             looks, acts = role in ("read", "operator", "admin"), role in ("operator", "admin")
             assert answer.status_code == (200 if looks else 303)
-            assert ('<form method="post" action="/cascades/' in answer.text) is acts
+            offered = acts and act not in OF_A_BUNDLE  # there is none to choose
+            assert ('<form method="post" action="/cascades/' in answer.text) is offered
             if not acts:
                 assert filled(browser, act).status_code in (303, 403)
         for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
@@ -156,7 +159,9 @@ def test_a_cascade_is_stopped_and_rolled_back_to_the_bundle_that_is_chosen(
 ) -> None:
     first, second = deployment.certified("first"), deployment.certified("second", threshold=0.4)
     for bundle in (first, second):
-        assert "with confidence 80.0%" in shown(browser, "promote")
+        offered = shown(browser, "promote")
+        assert "with confidence 80.0%" in offered and "checked" not in offered
+        assert "required checked" in page(browser, f"/cascades/quiz/promote?bundle={bundle[:8]}")
         assert filled(browser, "promote", bundle=bundle).status_code == 303
     # 40 % are kept by the certificate, and half of those are explored.
     assert "would answer 100.0% of the queries, 1.2 × its load today (80.0% by the certificate)" in shown(
@@ -193,7 +198,8 @@ def test_a_challenger_that_waits_is_on_the_page_and_is_answered_there(
     with transaction(deployment.engine) as session:
         spec = replace(cascades.cascade(session, "quiz"), promotion=Promotion(approval=Approval.MANUAL))
         cascades.apply_cascade(session, spec, now=deployment.now)
-    assert "No challenger awaits approval" in shown(browser, "approve")
+    assert "No challenger awaits approval" in shown(browser, "approve") and "<button" not in shown(browser, "approve")
+    assert "train one first" in shown(browser, "promote")
     for act in ("decline", "approve"):
         bundle = deployment.certified(act)
         deployment.tick()
@@ -220,6 +226,8 @@ def test_a_challenger_that_is_being_tried_is_on_the_page_and_is_taken_back_there
 
 
 def test_a_freeze_and_a_training_are_asked_for_and_shown(deployment: Deployment, browser: TestClient) -> None:
+    end = (deployment.now + timedelta(days=2)).strftime("%Y-%m-%d %H:%M UTC")
+    assert f'value="2d">2 days, until {end}<' in shown(browser, "freeze")
     assert filled(browser, "freeze", duration="2d").status_code == 303
     assert "frozen</span> until" in page(browser, "/cascades/quiz") and "unfreeze" in page(browser, "/cascades/quiz")
     assert filled(browser, "freeze", duration="soon").status_code == 400

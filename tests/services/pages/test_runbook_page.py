@@ -1,5 +1,6 @@
 """Every runbook is a page, at the path that alerts and messages name."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ def test_every_runbook_is_read_whole(path: str) -> None:
     assert headings == [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     shown = "".join(part.text for block in book.blocks for item in block.items for part in item)
     assert "](" not in shown and "`" not in shown and "\n" not in shown
+    assert re.search(r"\. \d\. ", shown) is None  # each step is an item of its own
 
 
 def test_steps_code_and_links_are_told_apart() -> None:
