@@ -21,6 +21,10 @@ from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import both_labelled
 
 UNLIKE_FROM = 0.95  # percentile of the OOD statistic in its reference
+_READ = (
+    *("decision", "tier", "role", "reason", "retained", "score", "ood", "tokens_in", "usd"),
+    *("correct", "label_propensity", "label_coin"),
+)
 _LABELLED = (FigureName.OOD_GAIN, FigureName.OOD_AS_GOOD, FigureName.OOD_NEEDLESS_USD)
 _MATCHED = (FigureName.OOD_MATCHED_DIFFERENCE, FigureName.OOD_MATCHED_RATIO, FigureName.OOD_UNMATCHED_SHARE)
 
@@ -29,8 +33,9 @@ def ood_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     """S with its exact interval; G, how often the tier was as good as the last, the needless cost
     in USD; and the matched comparison of escalation.
     """
-    small = cohort.attempts[cohort.attempts["tier"] == tier].set_index("decision")
-    last = cohort.attempts[cohort.attempts["tier"] == cohort.spec.last].set_index("decision").reindex(small.index)
+    attempts = cohort.attempts[list(_READ)]  # a week has many rows
+    small = attempts[attempts["tier"] == tier].set_index("decision")
+    last = attempts[attempts["tier"] == cohort.spec.last].set_index("decision").reindex(small.index)
     only = (small["reason"] == Reason.OOD).to_numpy()
     early = int((only & small["role"].isin([Role.SKIPPED, Role.EXPLORATION]).to_numpy()).sum())
     if early:

@@ -9,7 +9,6 @@ identified".
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -155,9 +154,13 @@ def _evenly_labelled(rows: pd.DataFrame) -> tuple[str | None, pd.DataFrame]:
 
 def _uniform(ids: "pd.Series[Any]") -> FloatArray:
     """A number in [0, 1) per decision, always the same one."""
-    names = (str(UUID(bytes=one)).encode() for one in ids)
-    digests = (blake2b(name, digest_size=8, key=b"knowgate.thinning").digest() for name in names)
-    return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
+    keyed, digests = blake2b(digest_size=8, key=b"knowgate.thinning"), []
+    for one in ids:
+        name, digest = one.hex(), keyed.copy()  # a key costs as much as a digest
+        # As a UUID is written, without making one: a week has many.
+        digest.update(f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}".encode())
+        digests.append(digest.digest())
+    return np.frombuffer(b"".join(digests), dtype=">u8") / 2**64
 
 
 def _over(

@@ -39,6 +39,15 @@ LABELLED = frozenset(
         *("tokens_in", "tokens_out", "cost_usd", "gflops", "latency_ms"),
     }
 )
+# What drift is looked for in, and no label.
+COMPARED = frozenset(
+    {
+        *("ids", "tier", "role", "reason", "slice"),
+        *("p_t", "p_ik", "score", "ood", "entropy"),
+        *("tokens_in", "tokens_out", "cost_usd", "gflops", "latency_ms"),
+        *("shard", "row", "fingerprint"),
+    }
+)
 
 
 def pair_attempts(examples: Examples, columns: frozenset[str] = COLUMNS) -> pd.DataFrame:

@@ -72,11 +72,12 @@ class Cohort:
         return replace(inside, window=window)
 
     def _where(self, chosen: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> "Cohort":
-        tables = (self.decisions, self.attempts, self.uncertified)
-        taken = [None if rows is None else rows[chosen(rows)].reset_index(drop=True) for rows in tables]
-        decisions, attempts, uncertified = taken
-        assert decisions is not None and attempts is not None
-        return replace(self, decisions=decisions, attempts=attempts, uncertified=uncertified)
+        def of(rows: pd.DataFrame) -> pd.DataFrame:
+            there = chosen(rows)  # often all are: one bundle decides for weeks
+            return rows if there.all() else rows[there].reset_index(drop=True)
+
+        uncertified = None if self.uncertified is None else of(self.uncertified)
+        return replace(self, decisions=of(self.decisions), attempts=of(self.attempts), uncertified=uncertified)
 
 
 def cohort_of(

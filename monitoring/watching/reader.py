@@ -25,7 +25,7 @@ from monitoring.alarms.alarms import Promise, Stop
 from monitoring.drift.signal_tables import WATCHED
 from monitoring.figures.score_errors import ScoreErrors
 from monitoring.names import FigureName, Rule, missing_of
-from monitoring.rows.attempts import COLUMNS, LABELLED, pair_attempts, within_bounds
+from monitoring.rows.attempts import COLUMNS, COMPARED, LABELLED, pair_attempts, within_bounds
 from monitoring.rows.cohorts import Cohort, cohort_of, is_mature, labelled_cohort
 from monitoring.rows.late import OVERLAP, Lateness, lateness_of
 from monitoring.rules.patience import Looks, looks_from_json
@@ -34,7 +34,6 @@ from store.errors import BundleDamaged, BundleUnknown
 from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.jobs.job_ticks import JOB_PATIENCE, JobTick, job_ticks
-from store.labelling.graders import GraderError
 from store.labelling.known import known_decisions
 from store.releases import assignments, bundles, promotions, rings
 from store.releases.assignments import RuntimeState
@@ -45,7 +44,7 @@ from store.traffic.example_columns import Examples
 from store.traffic.examples import labelled
 from store.traffic.label_sources import others_labelled
 from store.traffic.uncertified import uncertified
-from store.traffic.verdicts import Compared, compared_verdicts, measured_errors
+from store.traffic.verdicts import Verdicts, verdicts
 from store.watching.alarm_states import alarm_state
 from store.watching.alerts import AlertRecord, alerts
 from store.watching.deliveries import TRIAL, DeliveryRecord, Fate, newest_deliveries
@@ -116,10 +115,12 @@ class Reader:
         return labelled_cohort(examples, self.spec, window, as_of=self.now)
 
     def sample(self, window: Window, *, at_most: int) -> pd.DataFrame:
-        """The attempts of about so many decisions of a window, for columns that need no pairing."""
+        """The attempts of about so many decisions of a window, in the columns that drift is looked
+        for in.
+        """
         with reading(self._engine) as session:
-            examples = self._labelled(session, window, at_most=at_most)
-        return within_bounds(pair_attempts(examples), self.spec)
+            examples = self._labelled(session, window, columns=COMPARED, at_most=at_most)
+        return within_bounds(pair_attempts(examples, COMPARED), self.spec)
 
     def _labelled(
         self, session: Session, window: Window, *, columns: frozenset[str] = COLUMNS, at_most: int | None = None
@@ -141,19 +142,13 @@ class Reader:
         with reading(self._engine) as session:
             return others_labelled(session, self.spec.name, window, as_of=self.now, trusted=self.spec.targets.trusted)
 
-    def grader_errors(self, window: Window) -> tuple[GraderError, ...]:
-        """How often each grader erred on the window's answers, as it is known now."""
-        with reading(self._engine) as session:
-            trusted = self.spec.targets.trusted
-            return measured_errors(session, self.spec.name, window, as_of=self.now, trusted=trusted)
-
-    def verdicts(self, window: Window) -> Compared:
-        """How often the window's verdicts of sources that are not trusted were wrong, as it is
-        known now.
+    def verdicts(self, window: Window, *, since: datetime) -> Verdicts:
+        """How often verdicts of sources that are not trusted were wrong, before `since` and from
+        then on, and how often each grader erred, as it is known now.
         """
         with reading(self._engine) as session:
             trusted = self.spec.targets.trusted
-            return compared_verdicts(session, self.spec.name, window, as_of=self.now, trusted=trusted)
+            return verdicts(session, self.spec.name, window, as_of=self.now, trusted=trusted, since=since)
 
     def champion(self) -> Champion:
         """The assignment in force, and the bundle it names."""

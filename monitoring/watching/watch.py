@@ -221,9 +221,9 @@ def _conclude_day(
     month = Window(start=consumed - 28 * DAY, end=consumed)
     if not reader.graders_spoke(month):  # a month of rows is not read for nobody's verdicts
         return report, (*assessments, Assessment(rule=Rule.JUDGE_DRIFT, standing=Standing.UNKNOWN)), ()
-    earlier = Window(start=month.start, end=week.window.start)
-    graded = assess_grader_drift(reader.verdicts(week.window), reader.verdicts(earlier))
-    return report, (*assessments, graded), reader.grader_errors(month)
+    verdicts = reader.verdicts(month, since=week.window.start)
+    graded = assess_grader_drift(verdicts.recent, verdicts.earlier)
+    return report, (*assessments, graded), verdicts.graders
 
 
 def _report(reader: Reader, champion: Champion, day: Cohort, week: Cohort | None) -> DailyReport | None:

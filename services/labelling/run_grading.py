@@ -27,7 +27,7 @@ from store.engine import reading, transaction
 from store.labelling.graders import GraderError, add_error
 from store.releases import cascades
 from store.traffic.labels import add_labels
-from store.traffic.verdicts import measured_errors
+from store.traffic.verdicts import verdicts
 
 log = logging.getLogger("knowgate.labels")
 AT_ONCE = 50  # so that a grader which fails after an hour has not worked in vain
@@ -137,8 +137,8 @@ def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> Gr
     """The grader's error rates on the window, kept with its other measurements."""
     now = SystemClock().now()
     with transaction(engine) as session:
-        measured = measured_errors(session, spec.name, window, as_of=now, trusted=spec.targets.trusted)
-        error_of = next((error for error in measured if error.grader == name), None)
+        measured = verdicts(session, spec.name, window, as_of=now, trusted=spec.targets.trusted)
+        error_of = next((error for error in measured.graders if error.grader == name), None)
         if error_of is not None:
             add_error(session, spec.name, error_of)
     return error_of

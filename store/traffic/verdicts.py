@@ -1,14 +1,17 @@
 """What sources that are not trusted said, beside the trusted labels of the same answers: counted
-where the rows lie, since few answers have both.
+where the rows lie, in one pass over the labels.
+
+The statement counts answers that are alike: by who said what, and what the trusted label says. Few
+rows come back however long the window is; what is asked of them are sums.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, Subquery, case, func, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource, Window
@@ -24,88 +27,139 @@ _ATTEMPT = dialects.table_of(AttemptRow)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """How many answers have both, and how many of the verdicts are wrong."""
+    """How many answers have both, and how many of the strongest verdicts on them are wrong;
+    requests that no certificate covers are left out.
+    """
 
     answers: int
     wrong: int
 
 
-def compared_verdicts(
-    session: Session, cascade: str, window: Window, *, as_of: datetime, trusted: Collection[LabelSource]
-) -> Compared:
-    """The strongest verdict on each answer of a window of decision time, as it was known at
-    `as_of`; requests that no certificate covers are left out.
-    """
-    said = labels_in_force(_ids(window), as_of, _others(trusted))
-    truth = labels_in_force(_ids(window), as_of, trusted)
-    wrong = or_(and_(_right(said), ~_right(truth)), and_(~_right(said), _right(truth)))
-    attempt = (_ATTEMPT.c.decision_id == said.c.decision_id) & (_ATTEMPT.c.tier == said.c.tier)
-    both = _both(select(func.count(), _times(wrong)), said, truth, cascade, window, as_of)
-    answers, missed = session.execute(both.join(_ATTEMPT, attempt).where(CERTIFIABLE)).one()
-    return Compared(answers=answers, wrong=missed or 0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdicts:
+    """What was said of a window's answers that have a trusted label too."""
+
+    earlier: Compared
+    recent: Compared
+    graders: tuple[GraderError, ...]  # each that is named, by name, of the whole window
 
 
-def measured_errors(
-    session: Session, cascade: str, window: Window, *, as_of: datetime, trusted: Collection[LabelSource]
-) -> tuple[GraderError, ...]:
-    """Each named grader that is not trusted, by name, where at least one answer of the window has a
-    trusted label too. Measured at `as_of`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alike:
+    """Answers of which the same is said: exactly half right counts as right."""
+
+    recent: bool
+    certifiable: bool
+    right: bool
+    said: tuple[tuple[bool, str | None], ...]  # the strongest first: right or not, and the grader
+    answers: int
+
+
+def verdicts(
+    session: Session,
+    cascade: str,
+    window: Window,
+    *,
+    as_of: datetime,
+    trusted: Collection[LabelSource],
+    since: datetime | None = None,
+) -> Verdicts:
+    """The verdicts on a window of decision time, as they were known at `as_of`; decisions from
+    `since` on are recent, all of them where it is None.
     """
-    said = labels_in_force(_ids(window), as_of, _others(trusted), each=True)
-    truth = labels_in_force(_ids(window), as_of, trusted)
-    counts = (
-        _times(~_right(truth)),
-        _times(and_(~_right(truth), _right(said))),
-        _times(_right(truth)),
-        _times(and_(_right(truth), ~_right(said))),
+    ids = (partitions.first_id(window.start), partitions.first_id(window.end))
+    first = partitions.first_id(since or window.start)
+    others = [source for source in LabelSource if source not in trusted]
+    alike: list[_Alike] = []
+    if others:
+        alike = [_alike(row) for row in session.execute(_counted(_answers(ids, as_of), cascade, first, as_of, others))]
+    return Verdicts(
+        earlier=_compared(one for one in alike if not one.recent),
+        recent=_compared(one for one in alike if one.recent),
+        graders=_graders(alike, window, as_of),
     )
-    query = _both(select(said.c.grader, *counts), said, truth, cascade, window, as_of)
-    rows = session.execute(query.where(said.c.grader.is_not(None)).group_by(said.c.grader).order_by(said.c.grader))
+
+
+def _answers(ids: tuple[UUID, UUID], as_of: datetime) -> Subquery:
+    """A row per labelled answer: what each source says of it in the end, and by whom."""
+    newest = labels_in_force(ids, as_of, tuple(LabelSource), each=True)
+    said = [
+        func.max(case((newest.c.source == source.value, value))).label(f"{source.value}_{name}")
+        for source in LabelSource
+        for name, value in (("correct", newest.c.correct), ("grader", newest.c.grader))
+    ]
+    of = (newest.c.decision_id, newest.c.tier)
+    return select(*of, *said).where(newest.c.place == 1).group_by(*of).subquery()
+
+
+def _counted(
+    answers: Subquery, cascade: str, recent: UUID, as_of: datetime, others: Sequence[LabelSource]
+) -> Select[Any]:
+    """How many answers are alike, of those that have both; in the order of `_Alike`."""
+    known = [answers.c[f"{source.value}_correct"] for source in LabelSource if source not in others]
+    said = [answers.c[f"{source.value}_correct"] for source in others]
+    facts = (
+        select(
+            (_DECISION.c.id >= recent).label("recent"),
+            CERTIFIABLE.label("certifiable"),
+            (_first(known) >= 0.5).label("right"),
+            *((one >= 0.5).label(f"said_{at}") for at, one in enumerate(said)),
+            *(answers.c[f"{source.value}_grader"].label(f"by_{at}") for at, source in enumerate(others)),
+        )
+        .select_from(answers)
+        .join(_DECISION, _DECISION.c.id == answers.c.decision_id)
+        .join(_ATTEMPT, (_ATTEMPT.c.decision_id == answers.c.decision_id) & (_ATTEMPT.c.tier == answers.c.tier))
+        .where(
+            _first(known).is_not(None),
+            _first(said).is_not(None),
+            _DECISION.c.cascade == cascade,
+            _DECISION.c.received_at <= as_of,
+        )
+        .subquery()
+    )
+    return select(*facts.c, func.count()).group_by(*facts.c)
+
+
+def _first(known: Sequence[ColumnElement[float]]) -> ColumnElement[float]:
+    """The first that is there."""
+    return known[0] if len(known) == 1 else func.coalesce(*known)
+
+
+def _alike(row: Sequence[Any]) -> _Alike:
+    recent, certifiable, right, *said, answers = row
+    half = len(said) // 2
+    pairs = zip(said[:half], said[half:], strict=True)
+    return _Alike(
+        recent=bool(recent),
+        certifiable=bool(certifiable),
+        right=bool(right),
+        said=tuple((bool(verdict), grader) for verdict, grader in pairs if verdict is not None),
+        answers=answers,
+    )
+
+
+def _compared(alike: Iterable[_Alike]) -> Compared:
+    counted = [one for one in alike if one.certifiable]
+    wrong = sum(one.answers for one in counted if one.said[0][0] != one.right)
+    return Compared(answers=sum(one.answers for one in counted), wrong=wrong)
+
+
+def _graders(alike: Sequence[_Alike], window: Window, as_of: datetime) -> tuple[GraderError, ...]:
+    counts: dict[str, dict[tuple[bool, bool], int]] = {}
+    for one in alike:
+        for verdict, grader in one.said:
+            if grader is not None:
+                of = counts.setdefault(grader, dict.fromkeys(((a, b) for a in (True, False) for b in (True, False)), 0))
+                of[one.right, verdict] += one.answers
     return tuple(
         GraderError(
             grader=grader,
             measured_at=as_of,
             window=window,
-            wrong=wrong,
-            wrong_called_right=wrong_called_right,
-            right=right,
-            right_called_wrong=right_called_wrong,
+            wrong=of[False, False] + of[False, True],
+            wrong_called_right=of[False, True],
+            right=of[True, True] + of[True, False],
+            right_called_wrong=of[True, False],
         )
-        for grader, wrong, wrong_called_right, right, right_called_wrong in rows
+        for grader, of in sorted(counts.items())
     )
-
-
-def _both(query: Any, said: Subquery, truth: Subquery, cascade: str, window: Window, as_of: datetime) -> Any:
-    """The query over answers that have both, of the cascade's decisions that had come by then."""
-    low, high = _ids(window)
-    answer = (truth.c.decision_id == said.c.decision_id) & (truth.c.tier == said.c.tier)
-    return (
-        query.select_from(said)
-        .join(truth, answer & (truth.c.place == 1))
-        .join(_DECISION, _DECISION.c.id == said.c.decision_id)
-        .where(
-            said.c.place == 1,
-            _DECISION.c.cascade == cascade,
-            _DECISION.c.id >= low,
-            _DECISION.c.id < high,
-            _DECISION.c.received_at <= as_of,
-        )
-    )
-
-
-def _ids(window: Window) -> tuple[UUID, UUID]:
-    return partitions.first_id(window.start), partitions.first_id(window.end)
-
-
-def _others(trusted: Collection[LabelSource]) -> list[LabelSource]:
-    return [source for source in LabelSource if source not in trusted]
-
-
-def _right(labels: Subquery) -> ColumnElement[bool]:
-    """Exactly half counts as right."""
-    found: ColumnElement[bool] = labels.c.correct >= 0.5
-    return found
-
-
-def _times(of: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.sum(case((of, 1), else_=0))

@@ -9,7 +9,7 @@ from knowgate._records.records import LabelSource, Reason
 from store.labelling.graders import GraderError
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels
-from store.traffic.verdicts import Compared, compared_verdicts, measured_errors
+from store.traffic.verdicts import Compared, Verdicts, verdicts
 
 TRUSTED = (LabelSource.GOLD, LabelSource.HUMAN)
 JUDGE, GOLD, HUMAN, FEEDBACK = LabelSource.JUDGE, LabelSource.GOLD, LabelSource.HUMAN, LabelSource.FEEDBACK
@@ -38,7 +38,8 @@ def test_graders_are_measured_apart_by_the_strongest_trusted_label(session: Sess
     for label in said:
         add_labels(session, [label], received_at=cast.at(20))
     window, asked = cast.window(), {"as_of": cast.at(30), "trusted": TRUSTED}
-    first, second = measured_errors(session, "geo", window, **asked)
+    found = verdicts(session, "geo", window, **asked)
+    first, second = found.graders
     counts = {"measured_at": cast.at(30), "window": window}
     assert first == GraderError(
         grader="judge@1", wrong=0, wrong_called_right=0, right=1, right_called_wrong=1, **counts
@@ -46,8 +47,14 @@ def test_graders_are_measured_apart_by_the_strongest_trusted_label(session: Sess
     assert second == GraderError(
         grader="judge@2", wrong=1, wrong_called_right=1, right=1, right_called_wrong=0, **counts
     )
-    assert compared_verdicts(session, "geo", window, **asked) == Compared(answers=3, wrong=2)
-    early = {"as_of": cast.at(19), "trusted": TRUSTED}
-    assert measured_errors(session, "geo", window, **early) == ()
-    assert compared_verdicts(session, "geo", window, **early) == Compared(answers=0, wrong=0)
-    assert compared_verdicts(session, "geo", window, as_of=cast.at(30), trusted=tuple(LabelSource)).answers == 0
+    none = Compared(answers=0, wrong=0)
+    assert (found.earlier, found.recent) == (none, Compared(answers=3, wrong=2))
+    parted = verdicts(session, "geo", window, since=cast.at(1), **asked)
+    assert (parted.earlier, parted.recent) == (Compared(answers=1, wrong=1), Compared(answers=2, wrong=1))
+    assert parted.graders == found.graders
+    nothing = Verdicts(earlier=none, recent=none, graders=())
+    assert verdicts(session, "geo", window, as_of=cast.at(19), trusted=TRUSTED) == nothing
+    assert verdicts(session, "geo", window, as_of=cast.at(30), trusted=tuple(LabelSource)) == nothing
+    by_gold_alone = verdicts(session, "geo", window, as_of=cast.at(30), trusted=(GOLD,))
+    assert by_gold_alone.recent == Compared(answers=2, wrong=1)  # of a what a person said, of d the judge
+    assert [one.grader for one in by_gold_alone.graders] == ["judge@1", "judge@2"]
