@@ -1,9 +1,13 @@
-"""Secrets are planted in every setting that holds one, and looked for in all that is shown."""
+"""Secrets are planted in every setting that holds one, and looked for in all that is shown, and in
+what a backup holds.
+"""
 
 import base64
 import json
 import logging
+import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,7 @@ from store.tokens import NewToken, TokenRole, add_token
 from store.traffic.decisions import add_decisions
 from store.watching.alerts import AlertRecord, open_alert
 from store.watching.deliveries import add_delivery
+from tests import postgresql
 from tests.services.conftest import CASCADE, NOW
 
 Run = Callable[..., Result]
@@ -73,6 +78,7 @@ def planted(database_url: str, tmp_path: Path, run: Run, monkeypatch: pytest.Mon
         url = url.set(password=f"{MARK}-database")
     secret = {name for name, field in SETTINGS.items() if field.exclude}
     assert secret <= PLANTED.keys() | {"KNOWGATE_DATABASE_URL"}, "plant the new ones too"
+    monkeypatch.setenv("PATH", f"{postgresql.tools()}{os.pathsep}{os.environ['PATH']}")  # pg_dump
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("KNOWGATE_DATABASE_URL", url.render_as_string(hide_password=False))
@@ -171,6 +177,18 @@ def told(run: Run, shown: dict[str, str], tmp_path: Path) -> None:
     shown["backup"] = printed(run, "backup", str(into))
     for manifest in into.rglob("*.json"):
         shown[str(manifest)] = manifest.read_text()
+    held = kept(into)
+    assert WEBHOOK in held, "a cascade's own address is of its declaration"
+    assert [name for name, value in PLANTED.items() if value in held] == []
+
+
+def kept(backup: Path) -> str:
+    """All that a backup holds of the database, as text."""
+    dump = backup / "database.dump"
+    if dump.exists():
+        command = ["pg_restore", "--file=-", str(dump)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return (backup / "database.sqlite").read_bytes().decode("utf-8", "replace")
 
 
 def printed(run: Run, *arguments: str) -> str:
