@@ -146,11 +146,15 @@ def between(name: str, low: float | None, high: float | None) -> str:
 
     >>> between("drop", 0.004, 0.019), between("latency_ms", 90, 1200), between("drop", None, 0.1)
     ('0.4 – 1.9', '90 ms – 1.2 s', '')
+    >>> between("saved_usd", 2186.0, 2233.0)
+    '$2,186 – $2,233'
     """
     if low is None or high is None:
         return ""
     if is_share(name):
         return f"{words.points(low, digits=1)} – {words.points(high, digits=1)}"
+    if tell(name, low) == tell(name, high) and min(low, high) >= 1000 and name.partition(".")[0].endswith("_usd"):
+        return f"${low:,.0f} – ${high:,.0f}"  # $2.2k – $2.2k would say nothing
     return f"{tell(name, low)} – {tell(name, high)}"
 
 
