@@ -29,7 +29,7 @@ from knowgate._bundles.assignment import Mode
 from monitoring.names import Rule
 from store.engine import transaction
 from store.jobs.occasions import TrainingReason
-from store.releases import cascades
+from store.releases import cascades, rings
 from store.releases.bundles import BundleStatus
 from store.releases.promotions import Outcome
 
@@ -141,6 +141,8 @@ def _search(engine: Engine, cast: Cast) -> None:
         hear(session, cast, "search-a", bundle.id, 2, NOW - timedelta(seconds=40))
         cause = "kept answers lose 6.8 points (4.4 to 9.2) of 3.0 allowed, since Sunday 15:00"
         raise_alert(session, cast, Rule.RISK, cause, rang, None)
+        [ring] = rings.rings(session, cast.name, rings.RISK)
+        rings.answer_ring(session, ring, "stopped by generation 2", now=rang, stopped=bundle.id)
 
 
 def _billing(engine: Engine, cast: Cast) -> None:
