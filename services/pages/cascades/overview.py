@@ -1,11 +1,10 @@
 """The first page: every cascade in one row."""
 
-from contextlib import suppress
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
@@ -26,7 +25,7 @@ from services.pages.figures_shown import Shown, shown_mean, title_of
 from services.promotion.prospect import prospect_of
 from services.promotion.rollout_state import State
 from store.engine import reading
-from store.errors import RecordUnreadable, StoreError
+from store.errors import RecordUnreadable
 from store.releases import assignments, cascades, promotions
 from store.traffic import decisions
 from store.watching import alerts
@@ -34,6 +33,8 @@ from store.watching.alerts import AlertRecord
 from store.watching.figure_means import FigureMean, Per, Wanted, joined, last_watched, means
 
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
+logger = logging.getLogger(__name__)
+
 STALE = 3  # windows without a figure, from which on a page says how old its figures are
 _NAMES = ("savings_usd", "savings_gflops", "saved_usd", "label_coverage", "queries")
 
@@ -74,10 +75,15 @@ def lines(session: Session, *, now: datetime) -> tuple[Line, ...]:
 
 def look_once(engine: Engine, *, now: datetime) -> None:
     """Read the page once, so that whoever looks first does not wait for statements to be built.
-    What cannot be read says so when it is looked at.
+
+    A service starts whatever is wrong with a page: the fault is logged, and shown when the page is
+    looked at.
     """
-    with suppress(StoreError, SQLAlchemyError), reading(engine) as session:
-        lines(session, now=now)
+    try:
+        with reading(engine) as session:
+            lines(session, now=now)
+    except Exception:
+        logger.exception("the overview cannot be read")
 
 
 def _line(session: Session, name: str, now: datetime) -> Line:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from knowgate._records.records import Window
 
 HEIGHT = 150  # pixels of the area that lines are drawn in
+_EQUAL = 1e-9  # of values, or of 1 if they are smaller: means of equal values may differ by as little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +57,14 @@ def upward(values: Sequence[float], *, height: int = HEIGHT, most: float | None 
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers that enclose [low, high].
+    """Round numbers that enclose [low, high]; ends that rounding alone tells apart are one.
 
     >>> nice_ticks(0.0, 0.3)
     [0.0, 0.1, 0.2, 0.3]
+    >>> nice_ticks(0.3, 0.3 + 1e-16) == nice_ticks(0.3, 0.3)
+    True
     """
-    if high <= low:
+    if high - low <= _EQUAL * max(1.0, abs(low), abs(high)):
         pad = abs(low) * 0.1 or 0.05
         low, high = low - pad, high + pad
     raw = (high - low) / wanted

@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from factories import make_label
 from knowgate import Bundle, Decision, Window
 from services.clock import SimulatedClock
 from services.http.auth import COOKIE
+from services.pages.cascades.overview import look_once
 from services.pages.decision_page import story
 from services.pages.figures_shown import REASONS, TITLES
 from services.settings import Auth, Settings
@@ -161,6 +162,17 @@ def test_the_first_page_lists_cascades_with_what_is_in_force(client: TestClient,
     assert "<svg" in text
     assert "refuses what is in force" in text
     assert "active since 7 Mar" in text
+
+
+def test_a_service_starts_though_its_first_page_cannot_be_read(
+    engine: Engine, watched: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    look_once(engine, now=NOW)
+    assert not caplog.records
+    with transaction(engine) as session:
+        session.execute(text("ALTER TABLE alert RENAME TO alert_that_was"))
+    look_once(engine, now=NOW)
+    assert [record.message for record in caplog.records] == ["the overview cannot be read"]
 
 
 def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(client: TestClient, watched: Bundle) -> None:

@@ -1,5 +1,6 @@
 """Lines over time: gaps, maturity, scales; and layers of a stack."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +21,11 @@ def drawn(*rows: FigureRow) -> Chart | None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.0, 1.0), (0.31, 0.33), (-0.02, 0.05), (5.0, 5.0), (0.0, 0.0), (1e-9, 2e-9), (0, 12345.0)]
+    ("low", "high"),
+    [
+        *((0.0, 1.0), (0.31, 0.33), (-0.02, 0.05), (5.0, 5.0), (0.0, 0.0), (1e-9, 2e-9), (0, 12345.0)),
+        *((0.3, 0.3 + 1e-16), (0.0, 1e-15), (0.33, 0.33 + 3e-14), (140.0, 140.0 + 1e-11)),  # equal but for rounding
+    ],
 )
 def test_ticks_are_round_few_and_enclose_the_values(low: float, high: float) -> None:
     ticks = nice_ticks(low, high)
@@ -54,6 +59,14 @@ def test_what_is_not_mature_is_drawn_apart_and_gives_way_to_what_is() -> None:
     assert (len(series.lines), len(series.faint)) == (1, 1)
     assert len(series.dots) == 5 and not any("50.0" in dot.text for dot in series.dots)
     assert made.rows[-1].cells[1] == "1.0 points (−1.0 – 3.0), not mature yet"
+
+
+def test_means_that_rounding_alone_tells_apart_are_a_level_line() -> None:
+    rows = [figure("drop", day, 0.1 + 0.2 if day % 2 else 0.3) for day in range(4)]
+    made = drawn(*(replace(row, low=None, high=None) for row in rows))
+    assert made is not None
+    (series,) = made.series
+    assert len({dot.y for dot in series.dots}) == 1 and len(made.y_ticks) >= 2
 
 
 def test_a_chart_of_nothing_is_none() -> None:
