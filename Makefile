@@ -27,7 +27,7 @@ demo: setup
 	$(BIN)/knowgate demo
 
 # Two workers on two cores: a library that starts a thread per core in each of them only waits for itself.
-test: export OMP_NUM_THREADS ?= 1
+test test-all: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
