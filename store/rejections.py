@@ -30,6 +30,19 @@ def find_unstorable(index: int, fields: Iterable[tuple[str, str | float | None]]
     return None
 
 
+def all_storable(values: Iterable[object], propensities: Iterable[float]) -> bool:
+    """Whether `find_unstorable` would name none of these: at a fraction of its cost, for all texts
+    are looked at as one.
+    """
+    texts: list[str] = []
+    for value in values:
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, int) and value > LARGEST_INTEGER:
+            return False
+    return storable("".join(texts)) and min(propensities, default=1.0) >= LEAST_CHANCE
+
+
 def storable(text: str) -> bool:
     """Whether a column can hold this text; one that cannot is in no row, and must not
     be asked for.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from evidence.bounds.quantiles import quantile
-from knowgate._records.arrays import BoolArray, FloatArray
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Role
 from monitoring.figures.estimates import CONFIDENCE, Estimated, unidentified
 from monitoring.names import FigureName
@@ -63,8 +63,15 @@ def waits_of(cohort: Cohort) -> Waits:
     unknown = (role == Role.EXPLORATION) & (tier < served[place]) & ~beside
     waited = (role != Role.EXPLORATION) & ~beside
     took = np.where(waited, rows["latency_ms"].to_numpy(dtype=np.float64), np.where(unknown, np.nan, 0.0))
-    sums = (np.bincount(place, part).astype(np.float64) for part in (took, np.where(tier < last, took, 0.0)))
-    return Waits(whole=next(sums), before_last=next(sums), retained=served < last)
+    return Waits(
+        whole=_totals(place, took),
+        before_last=_totals(place, np.where(tier < last, took, 0.0)),
+        retained=served < last,
+    )
+
+
+def _totals(place: IntArray, times: FloatArray) -> FloatArray:
+    return np.bincount(place, times).astype(np.float64)
 
 
 def _quantiles(times: FloatArray, missing: str) -> tuple[Estimated, Estimated]:

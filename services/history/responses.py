@@ -5,7 +5,7 @@ from typing import Any
 
 from services.outcome_tables.places import Json
 
-_TEXTS = ("input_text", "output_text")
+_TEXTS = ("input_text", "output_text")  # kinds of parts
 _CUT_OFF = {"max_output_tokens": "length", "content_filter": "content_filter"}  # why it is incomplete
 
 
@@ -21,13 +21,13 @@ def response_of(answer: Json) -> Mapping[str, Json] | None:
 
 
 def completion_of(response: Mapping[str, Json]) -> dict[str, Json]:
-    """The response as a chat completion: the texts of its messages in one, its calls of tools,
-    log-probabilities where every text has them.
+    """The response as a chat completion: the parts of its messages, which `read_chat` knows, its
+    calls of tools, log-probabilities where every text has them.
     """
     items = [item for item in response["output"] if isinstance(item, Mapping)]
     parts = [part for item in items if item.get("type") == "message" for part in _listed(item.get("content"))]
     texts = [part for part in parts if part.get("type") == "output_text"]
-    message: dict[str, Any] = {"role": "assistant", "content": [_as_chat(part) for part in parts]}
+    message: dict[str, Any] = {"role": "assistant", "content": parts}
     calls = [item for item in items if str(item.get("type")).endswith("_call")]
     if calls:
         message["tool_calls"] = calls
@@ -43,12 +43,10 @@ def completion_of(response: Mapping[str, Json]) -> dict[str, Json]:
 def message_of(message: Mapping[str, Json]) -> dict[str, Json]:
     """A message of its input as one of a chat: its texts in one, where it has nothing but texts."""
     content = message.get("content")
-    if not isinstance(content, list):
-        return dict(message)
-    parts = _listed(content)
-    if parts and len(parts) == len(content) and all(part.get("type") in _TEXTS for part in parts):
+    parts = content if isinstance(content, list) else []
+    if parts and all(isinstance(part, Mapping) and part.get("type") in _TEXTS for part in parts):
         return {**message, "content": "".join(str(part.get("text")) for part in parts)}
-    return {**message, "content": [_as_chat(part) for part in content]}
+    return dict(message)
 
 
 def _logprobs(texts: list[Mapping[str, Json]]) -> Json:
@@ -64,11 +62,6 @@ def _ended(response: Mapping[str, Json], called: bool) -> Json:
         reason = details.get("reason") if isinstance(details, Mapping) else None
         return _CUT_OFF.get(str(reason), "length")
     return "tool_calls" if called else "stop"
-
-
-def _as_chat(part: Json) -> Json:
-    named = isinstance(part, Mapping) and part.get("type") in _TEXTS
-    return {"type": "text", "text": part.get("text")} if named else part
 
 
 def _listed(content: Json) -> list[Mapping[str, Json]]:

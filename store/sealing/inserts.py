@@ -62,7 +62,7 @@ def copy_rows(session: Session, table: Table, rows: Rows) -> None:
     import psycopg  # an extra: SQLite does without
 
     names = list(rows[0])
-    written = [json.dumps if isinstance(table.c[name].type, sa.JSON) else None for name in names]
+    written = [(name, json.dumps if isinstance(table.c[name].type, sa.JSON) else None) for name in names]
     connection = session.connection()
     driver: Any = connection.connection.driver_connection
     prepare = connection.dialect.identifier_preparer
@@ -71,8 +71,9 @@ def copy_rows(session: Session, table: Table, rows: Rows) -> None:
     try:
         with driver.cursor() as cursor, cursor.copy(copying) as copy:
             for row in rows:
-                values = zip(row.values(), written, strict=True)
-                copy.write_row([value if write is None or value is None else write(value) for value, write in values])
+                copy.write_row(
+                    [row[name] if write is None or row[name] is None else write(row[name]) for name, write in written]
+                )
     except psycopg.Error as error:
         raise DBAPIError.instance(copying, None, error, psycopg.Error, dialect=connection.dialect) from error
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cache
 from heapq import merge
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,6 @@ from sqlalchemy.orm import Session
 from knowgate._records.ids import decided_at
 from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Decision, Window
-from knowgate._wire.storable import LARGEST_INTEGER
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects, partitions
@@ -30,7 +30,7 @@ from store.days.day_files import files_between, left_files, touch
 from store.days.day_reader import newest_named
 from store.days.recall import left_decisions, recall
 from store.errors import CascadeUnknown, DecisionUnknown
-from store.rejections import LEAST_CHANCE, find_unstorable, storable
+from store.rejections import all_storable, find_unstorable, storable
 from store.releases.cascades import cascade_names, versioned_cascade
 from store.sealing import coverage, row_leaves
 from store.tables import AttemptRow, DecisionRow
@@ -343,20 +343,10 @@ def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
 
 
 def _is_storable(item: Decision) -> bool:
-    """Whether nothing of a decision has to be looked at by itself: at a fraction of the cost of
-    naming each value.
-    """
-    texts: list[str] = []
-    records: list[Any] = [item, *item.attempts, *(one.fingerprint for one in item.attempts)]
-    for record in records:
-        if record is not None:
-            for value in _all_fields(record.__class__)(record):
-                if isinstance(value, str):
-                    texts.append(value)
-                elif isinstance(value, int) and value > LARGEST_INTEGER:
-                    return False
-    chances = [one.run_propensity for one in item.attempts if one.run_propensity is not None]
-    return storable("".join(texts)) and min(chances, default=1.0) >= LEAST_CHANCE
+    """Whether nothing of a decision has to be looked at by itself."""
+    records: list[Any] = [item, *item.attempts, *(one.fingerprint for one in item.attempts if one.fingerprint)]
+    values = chain.from_iterable(_all_fields(record.__class__)(record) for record in records)
+    return all_storable(values, (one.run_propensity for one in item.attempts if one.run_propensity is not None))
 
 
 @cache

@@ -20,7 +20,7 @@ from knowgate._deciding.intake import Intake
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._models.features import Float16Array
 from knowgate._records.construction import maker
-from knowgate._records.records import Action, Reason, Signals, Verdict
+from knowgate._records.records import Action, PTKind, Reason, Signals, Verdict
 from knowgate.errors import KnowgateError, RecordInvalid
 from knowgate.policy import NOTHING_KEPT, WITHHOLDING, decide, escalate_all
 
@@ -110,23 +110,11 @@ def rule(
         certified = ", ".join(bundle.document.models)
         intake.notes.append(f"models: the bundle is certified for {certified}; {', '.join(others)} run here")
         fault = Reason.NO_BUNDLE
-    models = None if bundle is None else bundle.tiers[tier]
-    seen = intake.seen
-    if models is None:
-        signals = Signals(p_t=seen.p_t)
-    elif _meets(models, intake):
-        signals = _signals(models, intake, slice, intake.vector)
-    else:
-        signals = _signals(models, intake, slice, None)
-        fault = fault or Reason.FINGERPRINT_MISMATCH
+    signals, fault = _of_known_state(None if bundle is None else bundle.tiers[tier], intake, slice, fault)
     if not intake.settled:
         intake.settle()
-    if bundle is not None and seen.p_t_kind is not None and seen.p_t is not None:
-        wanted = bundle.document.p_t_kinds[tier]
-        if seen.p_t_kind is not wanted:
-            intake.notes.append(f"p_t_kind is {seen.p_t_kind}: the bundle's thresholds are for {wanted}")
-            signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
-            fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
+    if bundle is not None:
+        signals, fault = _of_known_kind(bundle.document.p_t_kinds[tier], intake, signals, fault)
     policy = NOTHING_IN_FORCE if bundle is None else bundle.document.policy
     waits = early and (pair is None or fault not in NOTHING_KEPT)
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault, early=waits)
@@ -142,6 +130,31 @@ def rule(
         rate,
         "; ".join(intake.notes) if intake.notes else None,
     )
+
+
+def _of_known_state(
+    models: TierModels | None, intake: Intake, slice: str | None, fault: Reason | None
+) -> tuple[Signals, Reason | None]:
+    """The signals that the models give; none of a state that is not of the model they know."""
+    if models is None:
+        return Signals(p_t=intake.seen.p_t), fault
+    if _meets(models, intake):
+        return _signals(models, intake, slice, intake.vector), fault
+    return _signals(models, intake, slice, None), fault or Reason.FINGERPRINT_MISMATCH
+
+
+def _of_known_kind(
+    wanted: PTKind, intake: Intake, signals: Signals, fault: Reason | None
+) -> tuple[Signals, Reason | None]:
+    """A P(T) of another kind than the thresholds are for is kept as seen, for training, and
+    compared with nothing.
+    """
+    seen = intake.seen
+    if seen.p_t is None or seen.p_t_kind is None or seen.p_t_kind is wanted:
+        return signals, fault
+    intake.notes.append(f"p_t_kind is {seen.p_t_kind}: the bundle's thresholds are for {wanted}")
+    withheld = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
+    return dataclasses.replace(signals, score=None), withheld
 
 
 def rule_on_last(

@@ -32,9 +32,8 @@ from store.watching import alerts
 from store.watching.alerts import AlertRecord
 from store.watching.figure_means import FigureMean, Per, Wanted, joined, last_watched, means
 
+log = logging.getLogger("knowgate.pages")
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
-logger = logging.getLogger(__name__)
-
 STALE = 3  # windows without a figure, from which on a page says how old its figures are
 _NAMES = ("savings_usd", "savings_gflops", "saved_usd", "label_coverage", "queries")
 
@@ -83,7 +82,7 @@ def look_once(engine: Engine, *, now: datetime) -> None:
         with reading(engine) as session:
             lines(session, now=now)
     except Exception:
-        logger.exception("the overview cannot be read")
+        log.exception("the overview cannot be read")
 
 
 def _line(session: Session, name: str, now: datetime) -> Line:

@@ -176,10 +176,20 @@ def test_responses_are_read_as_completions_are(engine: Engine, tmp_path: Path) -
     cut_off = {"response": {"status_code": 200, "body": response("Li", -0.25, cut_off=True)}, "custom_id": "b"}
     alone = response("Quito", -0.5) | {"input": QUESTION["content"]}
     failed = response("", cut_off=True) | {"id": "f", "status": "failed"}
-    asked = [{"custom_id": name, "url": "/v1/responses", "body": ask} for name in ("a", "b")]
-    done = store(engine, "openai", lines(tmp_path / "all.jsonl", [*asked, of_a_batch, cut_off, alone, failed]))
-    assert (done.decisions, left_out(done)) == (3, {"status failed": 1})
+    call = {"type": "function_call", "call_id": "c", "name": "look_up", "arguments": "{}"}
+    called = response("Lima", -0.25) | {"output": [*response("Lima", -0.25)["output"], call]}
+    refusal = {"type": "refusal", "refusal": "I would rather not."}
+    refused = response("", -0.25) | {"output": [{"type": "message", "role": "assistant", "content": [refusal]}]}
+    rest = [
+        {"response": {"status_code": 200, "body": body}, "custom_id": name}
+        for name, body in (("c", called), ("d", refused))
+    ]
+    asked = [{"custom_id": name, "url": "/v1/responses", "body": ask} for name in ("a", "b", "c", "d")]
+    done = store(engine, "openai", lines(tmp_path / "all.jsonl", [*asked, of_a_batch, cut_off, *rest, alone, failed]))
+    assert (done.decisions, left_out(done)) == (5, {"status failed": 1})
     first, second, third = (stored(engine, name) for name in ("a", "b", "resp_Quito"))
+    assert [stored(engine, name).served.signals.p_t for name in ("c", "d")] == [None, None]
+    assert [stored(engine, name).served.note is None for name in ("c", "d")] == [False, False]
     assert [one.served.signals.p_t for one in (first, third)] == pytest.approx([math.exp(-0.25), math.exp(-0.5)])
     assert (first.served.tokens_in, third.served.tokens_out, first.served.note) == (9, 1, None)
     assert second.served.signals.p_t is None and second.served.note is not None

@@ -67,7 +67,7 @@ def test_silent_runtimes_stand_first_and_in_amber(client: TestClient, engine: En
 def test_jobs_say_when_they_were_looked_after_and_what_comes_next(
     client: TestClient, engine: Engine, trivia: str
 ) -> None:
-    assert "No scheduler has looked for work yet" in page(client, "/jobs")
+    assert "No scheduler has looked for work yet: start <code>knowgate scheduler</code>.<" in page(client, "/jobs")
     day = timedelta(days=1)
     hour = Window(start=NOW - timedelta(hours=1), end=NOW)
     with transaction(engine) as session:
