@@ -1,5 +1,5 @@
 """`python -m benchmarks.pages.pictures [FOLDER]`: every page as it looks, light and dark, wide and
-on a phone, side by side in one picture a page; docs/screenshots unless told otherwise.
+on a phone, side by side in one picture a page; docs/screenshots unless another is named.
 """
 
 import io

@@ -9,7 +9,7 @@
    `services.promotion.rollout`'s business, from the same row.
 3. A clear assessment resolves the alert, with a second message, if it looked at what the alert is
    about. An unknown one changes nothing.
-4. What opens, or is over, at one look and follows from one cause (`monitoring.rules.roots`) is told
+4. What opens, or is over, at one look and follows from one cause (`monitoring.rules.roots`) is sent
    in one message, that of the cause. What follows from an alert that was open before has a message
    of its own, which names it. What is critical never stands under what is not, and nothing under
    what is silenced.

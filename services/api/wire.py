@@ -199,7 +199,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenMade:
-    """A token with its secret, which is told this once."""
+    """A token with its secret, which is shown this once."""
 
     name: str
     role: TokenRole

@@ -1,4 +1,4 @@
-"""What the ledger is told of people who look and of services that start.
+"""What the ledger keeps of people who look and of services that start.
 
 What was shown is written down before it is shown, and where it cannot be written nothing is shown.
 """

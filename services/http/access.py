@@ -1,6 +1,6 @@
 """How far whoever asks may go: its role, and the cascades that its token or its sign-in reaches.
 
-A token of some cascades is told nothing of others, not even whether they are there: an address or a
+A token of some cascades learns nothing of others, not even whether they are there: an address or a
 body that names one is refused in the same words whether it exists or not, an object of another
 cascade is as unknown as one that never was, lists leave others out, and what is about the whole
 installation is refused.

@@ -141,7 +141,7 @@ class Provider(OpenIDMixin):  # type: ignore[misc]
             return {}
         said: dict[str, Any] = self._get(address, headers={"Authorization": f"Bearer {token['access_token']}"})
         if said.get("sub") != claims["sub"]:
-            raise NotSignedIn("the identity provider told of another person than its ID token is of")
+            raise NotSignedIn("the identity provider speaks of another person than its ID token is of")
         return {**claims, **said}
 
     def _access(self, claims: Mapping[str, Any]) -> Access | None:

@@ -7,7 +7,7 @@ an age (`time() - …`).
 
 However many ask, the database is read once per `FRESH_S`, which is less than Prometheus' usual
 interval; labels are counted once per `COUNTED_S`. Where the database does not answer, that is what
-is told, and nothing that was read before: an old figure must not look like a new one.
+is said, and nothing that was read before: an old figure must not look like a new one.
 """
 
 import logging

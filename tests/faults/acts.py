@@ -214,11 +214,11 @@ def await_registration(world: World, keys: Set[str], shift: Path) -> None:
     """
     engine = world.engine()
 
-    def told() -> bool:
+    def sent() -> bool:
         return keys.isdisjoint(one.key for one in waiting_for_mlflow(engine))
 
     shift.write_text(f"{HOUR_S:+d}\n", encoding="utf-8")
-    until(told, "MLflow is told of what waited", within_s=PATIENCE_S)
+    until(sent, "MLflow has what waited", within_s=PATIENCE_S)
     shift.write_text("+0\n", encoding="utf-8")
     engine.dispose()
 

@@ -111,7 +111,7 @@ def check_registered(engine: Engine, mlflow_url: str) -> Counter[str]:
 
 
 def waiting_for_mlflow(engine: Engine) -> Sequence[outbox.OutboxMessage]:
-    """What MLflow has not been told yet."""
+    """What MLflow has not heard yet."""
     with reading(engine) as session:
         return [one for one in outbox.messages(session, "mlflow") if one.done_at is None]
 

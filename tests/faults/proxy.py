@@ -1,4 +1,4 @@
-"""A door on loopback before a server: what passes is delayed, cut or changed, as it is told."""
+"""A door on loopback before a server: what passes is delayed, cut or changed, as it is set to."""
 
 import random
 import socket
@@ -57,7 +57,7 @@ class Proxy:
 
     def _connect(self, caller: socket.socket) -> None:
         """Both directions, until both have ended."""
-        with caller, suppress(OSError), self._connected() as server:  # one that is away is told as without a proxy
+        with caller, suppress(OSError), self._connected() as server:  # one that is away looks as without a proxy
             ends = {caller, server}
             self._open |= ends
             back = threading.Thread(target=self._pass_on, args=(server, caller), daemon=True)

@@ -122,7 +122,7 @@ TABLE: tuple[Fault, ...] = (
     Fault(
         name="MLflow away for an hour",
         done="killed, and started when the scheduler's clock has gone on by an hour",
-        holds="trainings go on; MLflow is told of every bundle once",
+        holds="trainings go on; MLflow hears of every bundle once",
         act=acts.be_an_hour_without_mlflow,
         on=("postgresql",),
         needs=_preloadable,

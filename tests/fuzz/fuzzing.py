@@ -11,7 +11,7 @@ with atheris.instrument_imports(include=["knowgate", "services.api", "services.h
     from tests.fuzz.targets import TARGETS
 
 if __name__ == "__main__":
-    logging.disable()  # a segment that is damaged is told of
+    logging.disable()  # a segment that is damaged is logged
     target = TARGETS[sys.argv.pop(1)]
     atheris.Setup(sys.argv, target.reads_or_refuses)
     atheris.Fuzz()

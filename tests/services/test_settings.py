@@ -228,8 +228,8 @@ def test_a_child_is_given_a_value_in_place_of_a_file(monkeypatch: pytest.MonkeyP
     assert "KNOWGATE_DATABASE_URL_FILE" not in given and read_settings(given).database_url == "sqlite:///a.db"
 
 
-# Who reads or sets variables beside the settings, and why: libraries that know no other way of
-# being told, and the runtime, which works without a control plane and takes an endpoint's key from
+# Who reads or sets variables beside the settings, and why: libraries that are configured in no
+# other way, and the runtime, which works without a control plane and takes an endpoint's key from
 # where the tier declares it.
 SETTERS = {
     "monitoring/reports/daily_report.py": "Evidently is to send nothing home",

@@ -83,7 +83,7 @@ def split_rows(
     """Split n decisions.
 
     `ids` are the decisions' ids, `seconds` their times, `prompt_hashes` None where prompts are not
-    told apart (each decision then counts as a prompt of its own), `since` the time at which the
+    known (each decision then counts as a prompt of its own), `since` the time at which the
     window that certifies begins. Where prompts are `reserved`, those that may certify never teach,
     so that their rows of a later time can certify too. Raises TrainingRefused for lengths that
     differ or an id met twice.

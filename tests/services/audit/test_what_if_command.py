@@ -35,10 +35,10 @@ def test_a_bundle_is_played_over_the_last_days(
     assert isinstance(states.exception, InputInvalid) and "shows what bundle" in str(states.exception)
     by_p_t = tmp_path / "by_p_t.safetensors"
     by_p_t.write_bytes(_keeping_all(promoted).content)
-    told = CliRunner().invoke(app, ["audit", "what-if", str(by_p_t), *until]).stdout
-    assert "compared     10 of 10 decisions" in told and "kept share   0.0% as served, 100.0% with it" in told
-    assert "routes       10 would have changed" in told and "tier 1 to 0" in told
-    assert "from -100.00% to +100.00%" in told and "0 of 10 changed routes are labelled" in told
+    shown = CliRunner().invoke(app, ["audit", "what-if", str(by_p_t), *until]).stdout
+    assert "compared     10 of 10 decisions" in shown and "kept share   0.0% as served, 100.0% with it" in shown
+    assert "routes       10 would have changed" in shown and "tier 1 to 0" in shown
+    assert "from -100.00% to +100.00%" in shown and "0 of 10 changed routes are labelled" in shown
 
 
 def _keeping_all(bundle: Bundle) -> Bundle:

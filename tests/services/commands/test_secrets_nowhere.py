@@ -136,7 +136,7 @@ def test_no_secret_is_shown_by_a_page_an_answer_a_log_a_report_or_a_command(
     shown.update(answers)
     for text in shown.values():  # what is shown once is shown once: at its making
         assert not any(token in text for token in tokens.values())
-    told(run, shown, tmp_path)
+    reported(run, shown, tmp_path)
 
 
 def asked(client: TestClient, tokens: dict[TokenRole, str], params: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -160,7 +160,7 @@ def asked(client: TestClient, tokens: dict[TokenRole, str], params: dict[str, st
             yield f"POST {path} {answer.status_code}", answer.text
 
 
-def told(run: Run, shown: dict[str, str], tmp_path: Path) -> None:
+def reported(run: Run, shown: dict[str, str], tmp_path: Path) -> None:
     """What commands print."""
     for arguments in (
         ("doctor", "--json"),

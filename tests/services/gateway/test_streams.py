@@ -1,5 +1,5 @@
 """Streams of the cascade: events as soon as it is known which tier answers, failures while they can
-be told, and what is stored of each.
+be reported, and what is stored of each.
 """
 
 import asyncio

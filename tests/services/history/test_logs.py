@@ -195,8 +195,8 @@ def test_responses_are_read_as_completions_are(engine: Engine, tmp_path: Path) -
     assert second.served.signals.p_t is None and second.served.note is not None
     assert first.prompt_hash == second.prompt_hash == third.prompt_hash  # in parts or in one
 
-    told = {"call_type": "aresponses", "response": response("Lima", -0.75)}
-    assert store(engine, "litellm", lines(tmp_path / "spend.jsonl", [litellm("t", "tiny", "", **told)])).decisions == 1
+    extra = {"call_type": "aresponses", "response": response("Lima", -0.75)}
+    assert store(engine, "litellm", lines(tmp_path / "spend.jsonl", [litellm("t", "tiny", "", **extra)])).decisions == 1
     assert stored(engine, "t").served.signals.p_t == pytest.approx(math.exp(-0.75))
 
 
