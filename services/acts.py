@@ -14,6 +14,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
+from monitoring.words import short
 from services.asked_training import ask_training, training_asked
 from services.durations import parse_duration
 from services.errors import InputInvalid, Refused
@@ -95,7 +96,7 @@ class CascadeState:
         if frozen is not None:
             said.append(f"frozen until {frozen.until:%Y-%m-%d %H:%M} UTC by {frozen.by} ({frozen.reason})")
         if self.awaiting is not None:
-            said.append(f"bundle {self.awaiting[:12]} passed the check and awaits approval")
+            said.append(f"bundle {short(self.awaiting)} passed the check and awaits approval")
         if self.rollout is not None:
             said.append(self.rollout.removesuffix("."))
         if self.load_if_stopped is not None:

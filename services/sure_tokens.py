@@ -10,6 +10,7 @@ import numpy as np
 from evidence.signals.calibration import misplaced_certainty
 from knowgate._records.arrays import FloatArray
 from knowgate._records.records import PTKind
+from monitoring.words import percent
 
 CURE = (
     'declare p_t_kind = "mean" for the tier (P(T) over all tokens of the answer) and let the serving code send it, '
@@ -31,6 +32,6 @@ def too_sure(tier: str, kind: str | None, p_t: FloatArray, correct: FloatArray) 
         return None
     whose = "the first token's P(T)" if kind is not None else "P(T) (the first token's, as it seems)"
     return (
-        f"{whose} of {tier} is {found.at_least:g} or more on {found.share:.0%} of {found.n} labelled answers, and only "
-        f"{found.accuracy:.0%} of those are right"
+        f"{whose} of {tier} is {found.at_least:g} or more on {percent(found.share, digits=0)} of {found.n} labelled "
+        f"answers, and only {percent(found.accuracy, digits=0)} of those are right"
     )

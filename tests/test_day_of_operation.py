@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from monitoring.words import short
 from services.audit.verify import verify_ledger
 from store.engine import closing_engine, reading, transaction
 from store.jobs import outbox
@@ -137,7 +138,7 @@ def break_until_it_is_stopped(day: Day, event: str) -> None:
 def refuse_what_is_condemned_and_roll_back(day: Day, *, condemned: str, former: str) -> None:
     day.step()
     day.click("resume", "quick")
-    assert day.page.get_by_text(f"bundle {condemned[:12]} is condemned by the risk alarm").first.is_visible()
+    assert day.page.get_by_text(f"bundle {short(condemned)} is condemned by the risk alarm").first.is_visible()
     assert day.state["state"] == "stopped"
     day.click("rollback", "back to what held")
     day.page.wait_for_url(f"{day.url}/cascades/quiz")
@@ -197,7 +198,7 @@ def begin_a_canary(day: Day) -> str:
     day.click("approve", "a share first")
     assert day.hears_move("shared")["move"]["bundle"] == bundle
     assert (day.state["champion"], day.state["challenger"]) == (None, bundle)
-    day.sees(f"bundle {bundle[:12]} decides 50.0% of the queries")
+    day.sees(f"bundle {short(bundle)} decides 50.0 % of the queries")
     return bundle
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monitoring.names import Rule
-from monitoring.rules.words import percent, points
+from monitoring.words import percent, points
 
 BEGIN, END = "<!-- playback: begin -->", "<!-- playback: end -->"
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from knowgate._bundles.bundle import Bundle
 from monitoring.alarms.logged_columns import LoggedColumns, kept_by
 from monitoring.alarms.looks import SinceRing
 from monitoring.rows.cohorts import Cohort
+from monitoring.words import short
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -32,7 +33,7 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
         target_value=targets.value,
     )
     if len(bundle.tiers) != cohort.spec.last:
-        log.warning("bundle %s is of another chain of tiers than %s", bundle.id[:12], cohort.spec.name)
+        log.warning("bundle %s is of another chain of tiers than %s", short(bundle.id), cohort.spec.name)
         return bare
     columns = LoggedColumns.of(cohort)
     if not columns.tells:

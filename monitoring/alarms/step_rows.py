@@ -19,6 +19,7 @@ from knowgate.spec import TargetKind
 from monitoring.alarms.logged_columns import LoggedColumns, kept_by
 from monitoring.alarms.step_looks import StepLook
 from monitoring.rows.cohorts import Cohort
+from monitoring.words import short
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -28,7 +29,7 @@ def look_at_step(cohort: Cohort, bundle: Bundle, *, decides: bool, look: int, le
     own = cohort.of_bundle(bundle.id) if decides else cohort
     seen = StepLook(at=at, window=cohort.window, decisions=own.size, look=look, level=level)
     if len(bundle.tiers) != cohort.spec.last:
-        log.warning("bundle %s is of another chain of tiers than %s", bundle.id[:12], cohort.spec.name)
+        log.warning("bundle %s is of another chain of tiers than %s", short(bundle.id), cohort.spec.name)
         return seen
     columns = LoggedColumns.of(own)
     if not columns.tells:

@@ -26,6 +26,7 @@ from knowgate._records.records import Reason, Window
 from monitoring.alarms.logged_columns import LoggedColumns, kept_by
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import numbers_at
+from monitoring.words import short
 
 ROUTES = 1000  # changed routes that are listed
 CONFIDENCE = 0.9
@@ -76,14 +77,16 @@ def what_if(cohort: Cohort, bundle: Bundle) -> WhatIf:
     where no decision can be compared.
     """
     if len(bundle.tiers) != cohort.spec.last:
-        raise InvalidInputError(f"bundle {bundle.id[:12]} is of another chain of tiers than {cohort.spec.name}")
+        raise InvalidInputError(f"bundle {short(bundle.id)} is of another chain of tiers than {cohort.spec.name}")
     columns = LoggedColumns.of(cohort) if cohort.size else None
     if columns is None or not columns.n:
         raise InvalidInputError(f"{cohort.spec.name} made no decision in the window: name another, or more days")
     kept = kept_by(columns, bundle, cohort.spec)
     known = _known(columns, bundle, kept)
     if not known.any():
-        raise InvalidInputError(f"no decision of the window shows what bundle {bundle.id[:12]} would have done with it")
+        raise InvalidInputError(
+            f"no decision of the window shows what bundle {short(bundle.id)} would have done with it"
+        )
     changed = known & (kept != columns.served)
     last = cohort.spec.last
     costs = numbers_at(columns.attempts, "usd", columns.at)

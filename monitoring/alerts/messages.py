@@ -15,6 +15,7 @@ from typing import Any
 from knowgate._records.receivers import Severity
 from knowgate._wire import codec
 from monitoring.names import Rule
+from monitoring.words import short
 from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord
 from store.watching.alert_acts import AlertAct
@@ -24,7 +25,6 @@ from store.watching.deliveries import TRIAL
 ALERT, MOVE, SILENCE = "knowgate.alert.v1", "knowgate.move.v1", "knowgate.silence.v1"
 TEST = "knowgate.test.v1"
 SILENCED = "silenced"  # the event of a message to who keeps silences itself
-_NAMED = 12  # characters of a bundle's id
 _TRIAL_LASTS = timedelta(minutes=5)  # at who keeps alerts: long enough to be passed on to people
 
 _MOVED = {
@@ -254,8 +254,8 @@ def _move_message(said: Any) -> Message:
     by = said["decided_by"] or "the service"
     tried = outcome in (Outcome.SHADOWED, Outcome.SHARED, Outcome.ABORTED)
     decides = "the challenger is" if tried else "what decides is"
-    place = "" if bundle is None else f"; {decides} bundle {bundle[:_NAMED]}"
-    place += "" if before in (None, bundle) else f"; {'the champion is' if tried else 'before it'} {before[:_NAMED]}"
+    place = "" if bundle is None else f"; {decides} bundle {short(bundle)}"
+    place += "" if before in (None, bundle) else f"; {'the champion is' if tried else 'before it'} {short(before)}"
     return Message(
         cascade=said["cascade"],
         event=said["outcome"],

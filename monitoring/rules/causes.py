@@ -20,7 +20,7 @@ from knowgate.spec import TargetKind
 from monitoring.drift.drift import ColumnDrift, DriftRecord, MissingShift
 from monitoring.figures.accuracy_figures import accuracy_retained, drop
 from monitoring.rows.cohorts import Cohort
-from monitoring.rules.words import amount, gate_named, percent, points, signal_named, unit_named
+from monitoring.words import amount, gate_named, percent, points, signal_named, unit_named
 
 NO_SLICE = "(none)"
 OTHERS = "(other slices)"

@@ -13,7 +13,7 @@ from monitoring.figures.estimates import Estimated
 from monitoring.figures.tier_figures import OVERCONFIDENT_FROM
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
-from monitoring.rules.words import percent, points, unit_named
+from monitoring.words import percent, points, unit_named
 
 CALIBRATION_ROWS = 100  # labelled answers; 15 bins of fewer tell nothing
 CALIBRATION_MARGIN = 0.05  # scores that are off by less mislead nobody

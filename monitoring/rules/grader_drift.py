@@ -7,7 +7,7 @@ longer touch; while nothing changes that happens at fewer than one look in a tho
 from evidence.bounds.binomial import clopper_pearson
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
-from monitoring.rules.words import percent
+from monitoring.words import percent
 from store.traffic.verdicts import Compared
 
 LEAST_COMPARED = 30  # answers with both labels, on either side of a comparison

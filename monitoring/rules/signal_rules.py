@@ -11,7 +11,7 @@ from monitoring.figures.estimates import Estimated
 from monitoring.names import Rule
 from monitoring.rules.causes import drift_cause, missing_cause
 from monitoring.rules.rules import Assessment, Standing
-from monitoring.rules.words import percent, signal_named
+from monitoring.words import percent, signal_named
 
 OOD_ROWS = 100  # decisions at the tier; with fewer the rule is silent
 OOD_MARGIN = 0.05  # beyond what reference traffic escalates by its own percentile

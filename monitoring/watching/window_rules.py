@@ -17,6 +17,7 @@ from monitoring.rules.rules import Assessment, Standing
 from monitoring.rules.service_rules import assess_deliveries, assess_jobs, assess_runtimes, assess_silence
 from monitoring.rules.signal_rules import assess_constant, assess_missing
 from monitoring.watching.reader import Champion, Reader
+from monitoring.words import short
 
 # What a gate's signal is made of: where one of these is gone, so is what the gate reads.
 _MADE_OF = {"score": ("score", "p_t", "p_ik"), "p_t": ("p_t",), "p_ik": ("p_ik",), "ood": ("ood",)}
@@ -78,7 +79,8 @@ def superseded(reader: Reader, champion: Champion) -> tuple[Assessment, ...]:
     made_until, former = bundle.document.training_window.end, reader.training_window(against)
     if former is not None and made_until <= former.end:
         return ()
-    cause = f"superseded: bundle {bundle.id[:8]} is in force, made from traffic up to {made_until:%Y-%m-%d %H:%M} UTC"
+    made = f"made from traffic up to {made_until:%Y-%m-%d %H:%M} UTC"
+    cause = f"superseded: bundle {short(bundle.id)} is in force, {made}"
     return (Assessment(rule=Rule.DRIFT, standing=Standing.CLEAR, cause=cause),)
 
 

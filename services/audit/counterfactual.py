@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from knowgate import Action, Attempt, Bundle, Decision, Reason, Role, Signals, Verdict
 from knowgate.policy import decide
+from monitoring.words import short
 from store.shards.shards import Float16Array
 
 _OF_A_STATE = (Reason.P_IK, Reason.OOD, Reason.SCORE)
@@ -37,7 +38,7 @@ class Counterfactual:
     @property
     def sentence(self) -> str:
         """In words."""
-        named = f"bundle {self.bundle[:12]}{', the champion of today,' if self.is_champion else ''}"
+        named = f"bundle {short(self.bundle)}{', the champion of today,' if self.is_champion else ''}"
         if self.serves is None:
             return f"what {named} would have done is not known: {self.verdicts[-1].unknown}"
         if self.serves == self.served:

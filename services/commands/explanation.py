@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from knowgate import Attempt, Policy, Role
 from knowgate._bundles.bundle import LabelBasis
 from knowgate.policy import NOTHING_KEPT
+from monitoring.words import percent, points, short, to_tenths
 from services.audit.explain import Explanation, KnownGrader
 from services.audit.findings import CHECKS
 from services.audit.verify import Verification
@@ -43,9 +44,9 @@ def what_if_lines(found: "WhatIf") -> list[str]:
     """A bundle over a window, beside what was served."""
     start, end = found.window.start, found.window.end
     return [
-        f"bundle {found.bundle[:12]} over {found.cascade}, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+        f"bundle {short(found.bundle)} over {found.cascade}, {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
         f"  compared     {found.compared:,} of {found.decisions:,} decisions: of the others nothing shows the route",
-        f"  kept share   {found.kept_share:.1%} as served, {found.would_keep_share:.1%} with it",
+        f"  kept share   {to_tenths(found.kept_share)} as served, {to_tenths(found.would_keep_share)} with it",
         f"  savings      {_share(found.savings_usd)} as served, {_share(found.would_save_usd)} with it",
         f"  accuracy     {_accuracy(found)}",
         f"  routes       {found.changed:,} would have changed",
@@ -58,13 +59,14 @@ def _accuracy(found: "WhatIf") -> str:
     change = found.accuracy_change
     if change.lower is None or change.upper is None:
         return f"not known: {change.why_not or 'no changed route has both of its answers labelled'}"
-    value = "" if change.value is None else f"{change.value:+.2%}, "
+    value = "" if change.value is None else f"{points(change.value, signed=True, digits=2)}, "
     known = f"{change.known:,} of {found.changed:,} changed routes are labelled"
-    return f"{value}from {change.lower:+.2%} to {change.upper:+.2%} at {change.confidence:.0%}; {known}"
+    low, high = (points(end, signed=True, digits=2) for end in (change.lower, change.upper))
+    return f"{value}from {low} to {high} at {percent(change.confidence, digits=0)}; {known}"
 
 
 def _share(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.1%}"
+    return "not known" if value is None else to_tenths(value)
 
 
 def _head(explained: Explanation) -> Iterator[str]:

@@ -6,6 +6,7 @@ import logging
 
 from knowgate._bundles.bundle import read_bundle
 from knowgate.errors import BundleRefused, RecordInvalid
+from monitoring.words import short
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.promotion import rollout
@@ -68,7 +69,7 @@ def _look(context: JobContext, cascade: str, candidate: str | None, ring: RingRe
 def _reason(check: FallbackCheck) -> str:
     if check.fallback is None:
         return "nothing to fall back to: no certificate holds that keeps less than what was stopped"
-    name, look = f"bundle {check.fallback[:12]}", check.look
+    name, look = f"bundle {short(check.fallback)}", check.look
     if look is None or look.estimate is None:
         return f"no fallback: nothing is known of what {name} would have kept of the decisions that rang"
     seen = (

@@ -18,6 +18,7 @@ from knowgate._bundles.bundle import read_bundle, read_document
 from knowgate.errors import BundleRefused, RecordInvalid
 from knowgate.spec import PromiseKind
 from monitoring.alarms.looks import SinceRing, next_look, next_window
+from monitoring.words import short
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
@@ -137,7 +138,7 @@ def _supersede(context: JobContext, certified: tuple[BundleRecord, ...], how: st
     newest, *older = certified
     with transaction(context.engine) as session:
         for record in older:
-            why = Why(reason=f"superseded by {newest.id[:12]}, {how}")
+            why = Why(reason=f"superseded by {short(newest.id)}, {how}")
             current = assignments.assignment(session, record.cascade)
             generations.refuse(session, current, record.id, why, now=context.clock.now())
     return len(older)

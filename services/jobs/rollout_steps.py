@@ -18,6 +18,7 @@ from knowgate._bundles.bundle import Bundle, read_bundle
 from knowgate.errors import BundleRefused
 from knowgate.spec import CascadeSpec
 from monitoring.alarms.step_looks import StepLook, look_is_due
+from monitoring.words import short
 from services.jobs.job import JobContext
 from services.promotion import steps
 from services.promotion.generations import hold_back
@@ -65,7 +66,7 @@ def continue_rollout(context: JobContext, cascade: str) -> int | None:
         elif verdict.ends:
             why = steps.declined(check, seen.error)
             steps.abort(session, current, context.settings, why, now=now)
-            log.warning("the rollout of bundle %s of %s ended: %s", standing.bundle[:12], cascade, why.reason)
+            log.warning("the rollout of bundle %s of %s ended: %s", short(standing.bundle), cascade, why.reason)
         elif seen.look is not None:
             why = steps.waiting(check, None if hold is None else hold.why)
             hold_back(session, current, standing.bundle, why, now=now)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from knowgate._bundles.bundle_documents import SignalGain
 from knowgate._wire import codec
+from monitoring.words import percent, short, to_tenths
 from services.asked_training import ask_training, asked_occasion
 from services.errors import Refused
 from services.jobs.job import Due, JobContext, JobOutcome, run_one
@@ -115,8 +116,9 @@ def in_words(outcome: TrainingOutcome, made_for: Occasion | None = None) -> str:
         if outcome.status is TrainingStatus.NOT_ATTEMPTED:
             words += f": it waits for about {outcome.labels_needed} more labelled ones, and what is in force stays so"
     elif outcome.status is TrainingStatus.CERTIFIED:
+        assert certificate.retained_share is not None  # of one that is certified
         words = (
-            f"{outcome.status}, bundle {outcome.bundle[:12]}: retains {certificate.retained_share:.1%}, "
+            f"{outcome.status}, bundle {short(outcome.bundle)}: retains {to_tenths(certificate.retained_share)}, "
             f"drop at most {certificate.drop_upper_bound:.4f}, n {certificate.n}"
         )
     else:
@@ -133,7 +135,7 @@ def gain_in_words(gain: SignalGain) -> str:
     """What a signal adds beyond P(T), and what of it is left where the slice is known."""
     words = (
         f"tier {gain.tier} {gain.signal} over P(T): AUROC {gain.auroc:+.3f} "
-        f"[{gain.auroc_low:+.3f}, {gain.auroc_high:+.3f}], accuracy of {gain.at_share:.0%} retained "
+        f"[{gain.auroc_low:+.3f}, {gain.auroc_high:+.3f}], accuracy of {percent(gain.at_share, digits=0)} retained "
         f"{gain.accuracy:+.3f} [{gain.accuracy_low:+.3f}, {gain.accuracy_high:+.3f}]"
     )
     within = gain.within_slices

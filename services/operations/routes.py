@@ -14,6 +14,7 @@ from services.http.context import InContext
 from services.operations import bundle_page, decision_search, labels_page
 from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, shown_value
 from services.operations.decision_search import csv_rows, reason_word, said, wanted_of
+from services.pages.numbers import short
 from services.pages.responses import HEADERS, LOOKS, framed, problem
 from services.privacy import hash_key
 from store.disclosures import Shown
@@ -87,7 +88,7 @@ def get_bundle(request: Request, bundle_id: str, fields: Given, context: InConte
     shown: dict[str, Any] = {"page": page, "shown_value": shown_value, "signals": SIGNALS}
     shown["labels"] = () if certificate is None else labels_by_source(certificate)
     shown["rows"] = {} if document is None else rows_by_purpose(document)
-    return framed(request, context, "operations/bundle.html", title=f"Bundle {bundle_id[:8]}", **shown)
+    return framed(request, context, "operations/bundle.html", title=f"Bundle {short(bundle_id)}", **shown)
 
 
 @router.get("/cascades/{name}/labels")

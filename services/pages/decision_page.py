@@ -16,6 +16,7 @@ from knowgate.policy import NOTHING_KEPT
 from knowgate.spec import CascadeSpec
 from services.audit.counterfactual import Counterfactual
 from services.audit.explain import by_another
+from services.pages.numbers import percent
 from services.pages.rendering import document_shown
 from store.errors import BundleDamaged, BundleUnknown, ShardRefused
 from store.ledger import ledger
@@ -103,7 +104,7 @@ def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
     verdict = attempt.verdict
     reason = None if verdict is None else verdict.reason
     beside = FAULTS[reason] if reason in NOTHING_KEPT and reason is not None else None
-    chance = "by chance" if attempt.run_propensity is None else f"with a chance of {attempt.run_propensity:.1%}"
+    chance = "by chance" if attempt.run_propensity is None else f"with a chance of {percent(attempt.run_propensity)}"
     if attempt.role is Role.SKIPPED and beside is not None:
         return f"Nobody waited for it, since {beside}; it did not run."
     if attempt.role is Role.EXPLORATION and beside is not None:
@@ -113,7 +114,7 @@ def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
     if attempt.role is Role.EXPLORATION and verdict is not None:
         return f"It answered {chance}, to learn from, though a gate had ended it. {_onwards(attempt, spec)}."
     if attempt.role is Role.EXPLORATION:
-        rate = f"with a chance of {decision.exploration_rate:.1%}" if decision.exploration_rate else "by chance"
+        rate = f"with a chance of {percent(decision.exploration_rate)}" if decision.exploration_rate else "by chance"
         return f"It ran {rate}, to learn from; its answer was not served."
     if verdict is None and attempt.role is Role.SUPERSEDED:
         return f"The query went on to {_tier_name(spec, attempt.tier + 1)}; whoever sent the decision logged no reason."

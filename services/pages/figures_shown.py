@@ -6,7 +6,7 @@ Every figure that is stored is in the table at the end of a page, the unknown on
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monitoring.rules.words import GATES
+from monitoring.words import GATES
 from services.pages.numbers import between, tell
 from store.watching.figure_means import FigureMean
 from store.watching.figures import FigureRow

@@ -9,7 +9,7 @@ from knowgate._wire.shown import shown_url
 from monitoring.names import Rule
 from services.durations import format_duration
 from services.pages import numbers
-from services.pages.words import move_word, short
+from services.pages.words import move_word
 from store.releases.promotions import Outcome
 
 
@@ -56,7 +56,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "advice": advice,
     "day": day,
     "move": move,
-    "short": short,
+    "short": numbers.short,
     "number": numbers.amount,
     "share": numbers.percent,
     "points": numbers.points,

@@ -5,7 +5,7 @@ A figure's name says its unit (docs/monitoring.md), so `tell` needs no other wor
 
 from datetime import datetime, timedelta
 
-from monitoring.rules import words
+from monitoring import words
 
 UNKNOWN = "–"
 POINTS = ("drop", "calibration_in_the_large", "ood_gain")  # differences of shares
@@ -20,7 +20,16 @@ def percent(value: float | None) -> str:
     >>> percent(0.3321), percent(-0.05), percent(None)
     ('33.2 %', '−5.0 %', '–')
     """
-    return UNKNOWN if value is None else words.percent(value, digits=1)
+    return UNKNOWN if value is None else words.to_tenths(value)
+
+
+def short(value: str | None) -> str:
+    """The start of a long id.
+
+    >>> short("0123456789abcdef"), short(None)
+    ('01234567', '–')
+    """
+    return UNKNOWN if value is None else words.short(value)
 
 
 def points(value: float | None) -> str:

@@ -25,12 +25,3 @@ def move_word(outcome: Outcome) -> str:
     'Declined'
     """
     return _MOVES.get(outcome, str(outcome).replace("_", " ").capitalize())
-
-
-def short(value: str | None) -> str:
-    """The start of a long hash.
-
-    >>> short("0123456789abcdef"), short(None)
-    ('01234567', '–')
-    """
-    return "–" if value is None else value[:8]

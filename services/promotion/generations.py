@@ -16,6 +16,7 @@ from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec
 from monitoring.alerts.moves import announce_move
+from monitoring.words import short
 from services.promotion.rollout_state import Why, coins_of
 from services.settings import Settings
 from store.errors import RecordUnreadable
@@ -105,7 +106,7 @@ def share_out(
     if current.champion is not None and champion is None:
         bundles.set_bundle_status(session, current.champion, BundleStatus.RETIRED)
     if current.challenger not in (None, challenger):
-        ended = Why(reason=f"bundle {challenger[:12]} is tried in its place: {why.recorded}", by=why.by)
+        ended = Why(reason=f"bundle {short(challenger)} is tried in its place: {why.recorded}", by=why.by)
         generation, cascade = fresh.generation, current.cascade
         _record(
             session, current, current.challenger, Outcome.ABORTED, ended, now, cascade=cascade, generation=generation

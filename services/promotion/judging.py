@@ -21,6 +21,7 @@ from knowgate._bundles.bundle import read_document
 from knowgate._wire import codec
 from knowgate.errors import BundleRefused, RecordInvalid
 from monitoring.alarms.looks import SinceRing
+from monitoring.words import short
 from services.errors import Refused
 from services.promotion import generations
 from services.promotion.bundle_files import sealed_document
@@ -69,7 +70,8 @@ def judge(
     current = in_force(session, record.cascade, settings, now=now)
     if not _may_be_judged(session, record):
         condition = "only a certified one that nobody judged is judged"
-        raise Refused(f"bundle {bundle_id[:12]} is {record.status}: {condition}; `--reason` puts it in force unjudged")
+        unjudged = "`--reason` puts it in force unjudged"
+        raise Refused(f"bundle {short(bundle_id)} is {record.status}: {condition}; {unjudged}")
     ring, stop = last_ring(session, record.cascade), stop_in_force(session, current)
     if look is not None and (ring is None or look.rang_at != ring.rang_at):
         look = None  # it rang again meanwhile
@@ -99,8 +101,8 @@ def approve(
     """
     check = _check_of_waiting(session, current, bundle_id)
     if not check.passed:
-        cure = f"`knowgate promote {bundle_id[:12]} --reason TEXT` puts it in force all the same"
-        raise Refused(f"bundle {bundle_id[:12]} is not approved, it does not pass the check ({check.reason}): {cure}")
+        cure = f"`knowgate promote {short(bundle_id)} --reason TEXT` puts it in force all the same"
+        raise Refused(f"bundle {short(bundle_id)} is not approved, it does not pass the check ({check.reason}): {cure}")
     return introduce(session, current, bundle_id, settings, replace(why, check=check), now=now)
 
 
@@ -184,9 +186,9 @@ def _check_of_waiting(session: Session, current: Assignment, bundle_id: str) -> 
     """What the check says of a challenger that waits, a person's word aside."""
     record = bundles.bundle(session, bundle_id)
     if record.cascade != current.cascade:
-        raise Refused(f"bundle {bundle_id[:12]} is of cascade {record.cascade}, not of {current.cascade}")
+        raise Refused(f"bundle {short(bundle_id)} is of cascade {record.cascade}, not of {current.cascade}")
     if not _may_be_judged(session, record):
-        raise Refused(f"bundle {bundle_id[:12]} is {record.status}: only a certified one that waits is answered so")
+        raise Refused(f"bundle {short(bundle_id)} is {record.status}: only a certified one that waits is answered so")
     ring = last_ring(session, current.cascade)
     look = None if ring is None else last_look(promotions.promotions(session, current.cascade), bundle_id, ring)
     return _checked(session, bundle_id, current, None, look)

@@ -28,6 +28,7 @@ from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocume
 from knowgate._records.records import Window
 from knowgate.errors import BundleRefused, RecordInvalid
 from knowgate.spec import PromiseKind
+from monitoring.words import short
 from store.releases.bundles import BundleRecord, BundleStatus
 
 CERTIFIED_NOTHING = (BundleStatus.INFEASIBLE, BundleStatus.INSUFFICIENT_EVIDENCE, BundleStatus.SAVES_NOTHING)
@@ -56,7 +57,7 @@ def lapse_of(
     if certificate.promise is not PromiseKind.ROLLING:
         return None
     if nothing is not None:
-        return f"the newest attempt certified nothing: bundle {nothing.id[:12]}, {nothing.status.value}"
+        return f"the newest attempt certified nothing: bundle {short(nothing.id)}, {nothing.status.value}"
     length = max(certificate.cohort.length, LEAST_PERIODS * every)
     since = max(champion.created_at, in_force_since)
     until = in_force_until(since, Window(start=since - length, end=since))
@@ -94,7 +95,7 @@ def _borrowed(certificate: CertificateDocument | None) -> bool:
 
 def _season_over(season: SeasonMark, nothing: BundleRecord | None, now: datetime) -> str | None:
     if nothing is not None and season_of(nothing) != season:
-        name = f"bundle {nothing.id[:12]}, {nothing.status.value}"
+        name = f"bundle {short(nothing.id)}, {nothing.status.value}"
         return f"season {season.number} is over, and the newest attempt certified nothing: {name}"
     until = season.opened_at + 2 * QUARTER
     if now > until:

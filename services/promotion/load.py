@@ -16,6 +16,7 @@ from knowgate._bundles.bundle_documents import CertificateDocument
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
 from monitoring.names import FigureName
+from monitoring.words import to_tenths
 from services.promotion.lapses import certificate_of
 from services.promotion.rollout_state import State, state_of
 from store.releases import bundles
@@ -37,11 +38,12 @@ class LastTierLoad:
     def sentence(self) -> str:
         """
         >>> LastTierLoad(today=0.5, measured=True, then=1.0).sentence
-        'The last tier would answer 100.0% of the queries, 2.0 × its load today (50.0%).'
+        'The last tier would answer 100.0 % of the queries, 2.0 × its load today (50.0 %).'
         """
         known = "" if self.measured else " by the certificate"
         times = f"{self.then / self.today:.1f} × its load today" if self.today > 0.0 else "where today it answers none"
-        return f"The last tier would answer {self.then:.1%} of the queries, {times} ({self.today:.1%}{known})."
+        today = f"{to_tenths(self.today)}{known}"
+        return f"The last tier would answer {to_tenths(self.then)} of the queries, {times} ({today})."
 
 
 def load_of(

@@ -32,6 +32,7 @@ from knowgate._bundles.bundle_documents import (
 )
 from knowgate.spec import PromiseKind, TargetKind
 from monitoring.alarms.looks import LEAST_DECISIONS, SinceRing
+from monitoring.words import short, to_tenths
 from store.releases.rings import RingRecord
 
 SAVINGS_TOLERANCE = 0.01  # of the last tier's cost: a smaller loss is noise
@@ -147,11 +148,12 @@ def _ground(challenger: BundleDocument, champion: str | None, stopped: bool) -> 
     if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
         return Ground.NOT_CERTIFIED, "it carries no certificate"
     if certificate.savings is not None and certificate.savings <= 0:
-        return Ground.SAVES_NOTHING, f"it saves nothing: {certificate.savings:.1%} of the last tier's cost"
+        reason = f"it saves nothing: {to_tenths(certificate.savings)} of the last tier's cost"
+        return Ground.SAVES_NOTHING, reason
     if champion is None or stopped:
         return Ground.FIT, "certified, and what is in force keeps nothing"
     if comparison is None or comparison.champion != champion:
-        reason = f"it was not compared with champion {champion[:12]}, which came into force meanwhile"
+        reason = f"it was not compared with champion {short(champion)}, which came into force meanwhile"
         if certificate.promise is PromiseKind.ROLLING:
             return Ground.FIT, f"certified for this period; {reason}"
         return Ground.NOT_COMPARED, reason
@@ -174,7 +176,7 @@ def _compare(comparison: ComparisonDocument, promise: PromiseKind | None) -> tup
     if promise is PromiseKind.ROLLING:
         return Ground.FIT, f"certified for this period, and not shown to harm ({dropped})"
     if comparison.savings_gain is not None and comparison.savings_gain < -SAVINGS_TOLERANCE:
-        reason = f"it would give away {-comparison.savings_gain:.1%} of the last tier's cost in savings"
+        reason = f"it would give away {to_tenths(-comparison.savings_gain)} of the last tier's cost in savings"
         return Ground.GIVES_SAVINGS_AWAY, reason
     return Ground.FIT, f"as accurate as the champion ({dropped}), and it saves no less"
 
@@ -196,7 +198,8 @@ def _ground_since(
     if since.target is TargetKind.MAX_ACCURACY_DROP:
         finding = f"it would lose {since.estimate:+.4f} accuracy, at most {since.target_value} are promised"
     else:
-        finding = f"what it would retain is right in {since.estimate:.1%}, {since.target_value:.1%} are promised"
+        right, promised = to_tenths(since.estimate), to_tenths(since.target_value)
+        finding = f"what it would retain is right in {right}, {promised} are promised"
     finding = f"on {since.n} decisions since {rang} {finding}"
     if since.shown:
         return Ground.FIT, f"{reason}; {finding}"

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus
 from knowgate.spec import OnRisk, TargetKind
+from monitoring.words import short, to_tenths
 from services.promotion.fallback import most_cautious
 from services.promotion.lapses import certificate_of
 from services.promotion.load import load_of
@@ -75,10 +76,8 @@ def after_a_ring(session: Session, current: Assignment, *, now: datetime) -> str
     if candidate is None:
         return "After a ring there is nothing to fall back to, and nothing would be kept."
     load = load_of(session, current, spec, certificate_of(candidate))
-    load_sentence = "" if load is None else f" {load.sentence}"
-    return (
-        f"After a ring bundle {candidate.id[:12]} would be looked at, and decide if it is shown to hold.{load_sentence}"
-    )
+    held = f"After a ring bundle {short(candidate.id)} would be looked at, and decide if it is shown to hold."
+    return held if load is None else f"{held} {load.sentence}"
 
 
 def promised_with_load(session: Session, current: Assignment, certificate: CertificateDocument | None) -> str:
@@ -103,7 +102,7 @@ def _labels_needed(session: Session, cascade: str) -> int | None:
 
 
 def _of(session: Session, current: Assignment, would: BundleRecord) -> str:
-    return f"Bundle {would.id[:12]} would decide. {promised_with_load(session, current, certificate_of(would))}"
+    return f"Bundle {short(would.id)} would decide. {promised_with_load(session, current, certificate_of(would))}"
 
 
 def _sentence(certificate: CertificateDocument | None, needed: int | None) -> str:
@@ -118,16 +117,16 @@ def promised(certificate: CertificateDocument | None) -> str:
     """What a bundle with this certificate would keep, save and promise."""
     if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
         return "It carries no certificate, so nothing is promised."
-    kept = "an unknown share" if certificate.retained_share is None else f"{certificate.retained_share:.1%}"
+    kept = "an unknown share" if certificate.retained_share is None else to_tenths(certificate.retained_share)
     saved = "an unknown share"
     if certificate.savings is not None:
-        saved = f"{certificate.savings:.1%}"
+        saved = to_tenths(certificate.savings)
         if certificate.savings_low is not None and certificate.savings_high is not None:
-            saved += f" ({certificate.savings_low:.1%} to {certificate.savings_high:.1%})"
+            saved += f" ({to_tenths(certificate.savings_low)} to {to_tenths(certificate.savings_high)})"
     drop = certificate.target is TargetKind.MAX_ACCURACY_DROP
     what = "lose at most" if drop else "be right in what is kept in at least"
+    promise = f"{what} {to_tenths(certificate.target_value)}{' of accuracy' if drop else ''}"
     return (
-        f"It would keep {kept} of the queries, save {saved} of the last tier's cost, and {what} "
-        f"{certificate.target_value:.1%}{' of accuracy' if drop else ''}, with confidence {1 - certificate.delta:.1%}, "
-        f"shown on {certificate.n} decisions."
+        f"It would keep {kept} of the queries, save {saved} of the last tier's cost, and {promise}, with confidence "
+        f"{to_tenths(1 - certificate.delta)}, shown on {certificate.n:,} decisions."
     )

@@ -32,6 +32,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment, Mode
+from monitoring.words import short
 from services.errors import Refused
 from services.promotion.bundle_files import sealed_document
 from services.promotion.champions import (
@@ -61,7 +62,7 @@ def promote(
     """
     require_startable(session, current, bundle_id, why, now=now)
     if state_of(current) is State.ACTIVE and current.champion == bundle_id:
-        raise Refused(f"bundle {bundle_id[:12]} is in force already")
+        raise Refused(f"bundle {short(bundle_id)} is in force already")
     return move(session, current, settings, Outcome.PROMOTED, why, champion=bundle_id, mode=Mode.ACTIVE, now=now)
 
 
@@ -87,10 +88,10 @@ def choose(
     """
     record = bundles.bundle(session, bundle_id)
     if record.cascade != current.cascade:
-        raise Refused(f"bundle {bundle_id[:12]} is of cascade {record.cascade}, not of {current.cascade}")
+        raise Refused(f"bundle {short(bundle_id)} is of cascade {record.cascade}, not of {current.cascade}")
     check = check_promotion(sealed_document(session, bundle_id), current, ring=last_ring(session, current.cascade))
     if check.ground is Ground.NOT_CERTIFIED:
-        raise Refused(f"bundle {bundle_id[:12]} is not promoted: {check.reason}, and nobody's word makes up for it")
+        raise Refused(f"bundle {short(bundle_id)} is not promoted: {check.reason}, and nobody's word makes up for it")
     return promote(session, current, bundle_id, settings, replace(why, check=check), now=now)
 
 
@@ -118,11 +119,11 @@ def roll_back(
     blameless = next((bundle for bundle in former if bundle not in against), None)
     target = to or (blameless if past_condemned else next(iter(former), None))
     if to is not None and (to == current.champion or not was_in_force(session, cascade, to)):
-        raise Refused(f"bundle {to[:12]} is no former champion of {cascade}: `knowgate promote` puts others in force")
+        raise Refused(f"bundle {short(to)} is no former champion of {cascade}: `knowgate promote` puts others in force")
     if target is not None:
         beyond = f"escalates everything to the last tier, since {_none_left(former)}"
-        beyond = beyond if blameless is None else f"puts {blameless[:12]} in force"
-        cure = f"`--past-condemned` {beyond}; `--to {target[:12]} --despite-alarm REASON` {_ALL_THE_SAME}"
+        beyond = beyond if blameless is None else f"puts {short(blameless)} in force"
+        cure = f"`--past-condemned` {beyond}; `--to {short(target)} --despite-alarm REASON` {_ALL_THE_SAME}"
         _require_blameless(session, cascade, target, why, cure)
     mode = Mode.OBSERVE if target is None else Mode.ACTIVE
     return move(session, current, settings, Outcome.ROLLED_BACK, why, champion=target, mode=mode, now=now)
@@ -199,7 +200,7 @@ def _require_blameless(session: Session, cascade: str, bundle_id: str, why: Why,
         return
     against = condemned(session, cascade).get(bundle_id)
     if against is not None:
-        raise Refused(f"bundle {bundle_id[:12]} is condemned by {against}: {cure}")
+        raise Refused(f"bundle {short(bundle_id)} is condemned by {against}: {cure}")
 
 
 def _none_left(former: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate.spec import CascadeSpec
+from monitoring.words import short, to_tenths
 
 
 class State(StrEnum):
@@ -57,17 +58,17 @@ def described(assignment: Assignment) -> str:
     """What an assignment amounts to, in words."""
     if assignment.challenger is None:
         return _described(assignment)
-    name, share = f"bundle {assignment.challenger[:12]}", assignment.share
-    does = f"{name} decides {share:.1%} of the queries" if share > 0.0 else f"{name} decides beside it, of none"
+    name, share = f"bundle {short(assignment.challenger)}", assignment.share
+    does = f"{name} decides {to_tenths(share)} of the queries" if share > 0.0 else f"{name} decides beside it, of none"
     rest = "the last tier answers the others" if assignment.champion is None and share > 0.0 else _described(assignment)
     return f"{rest}; {does}"
 
 
 def _described(assignment: Assignment) -> str:
     if state_of(assignment) is State.OBSERVING:
-        share = f"{assignment.exploration_rate:.1%} of them are observed"
+        share = f"{to_tenths(assignment.exploration_rate)} of them are observed"
         return f"every query goes to the last tier, and {share}"
-    name = "the cascade" if assignment.champion is None else f"bundle {assignment.champion[:12]}"
+    name = "the cascade" if assignment.champion is None else f"bundle {short(assignment.champion)}"
     if state_of(assignment) is State.STOPPED:
         return f"{name} is stopped, every query goes to the last tier"
     return f"{name} decides"

@@ -17,6 +17,7 @@ from knowgate._records.records import Window
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec
 from monitoring.alarms.step_looks import StepLook
+from monitoring.words import short, to_tenths
 from store.releases import promotions
 from store.releases.promotions import Outcome, PromotionRecord
 
@@ -57,15 +58,13 @@ class Standing:
 
     def sentence(self, *, now: datetime) -> str:
         """The step in words."""
-        what = "decides beside what is in force" if self.share == 0.0 else f"decides {self.share:.1%} of the queries"
+        what = "beside what is in force" if self.share == 0.0 else f"{to_tenths(self.share)} of the queries"
         n = 0 if self.last_look is None else self.last_look.n
         seen = f"{n} of {self.demand.least} rows count so far"
         missing = self.verdict(now=now).missing
         waits = "" if missing is None else f"; it waits for {missing}, until {self.demand.deadline:%Y-%m-%d %H:%M} UTC"
-        return (
-            f"Step {self.number} of {self.of}: bundle {self.bundle[:12]} {what} since {self.began_at:%Y-%m-%d %H:%M}"
-            f" UTC; {seen}{waits}."
-        )
+        step = f"Step {self.number} of {self.of}: bundle {short(self.bundle)} decides {what}"
+        return f"{step} since {self.began_at:%Y-%m-%d %H:%M} UTC; {seen}{waits}."
 
 
 def standing_of(session: Session, current: Assignment, spec: CascadeSpec) -> Standing | None:

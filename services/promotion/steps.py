@@ -26,6 +26,7 @@ from evidence.certification.step import StepOutcome
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle_documents import BundleDocument
 from knowgate.policy import Policy, PolicyKind
+from monitoring.words import short, to_tenths
 from services.errors import Refused
 from services.promotion import rollout
 from services.promotion.bundle_files import sealed_document
@@ -46,8 +47,8 @@ def introduce(
     Raises Refused as `rollout.promote` does.
     """
     if current.challenger == bundle_id:
-        cure = f"`knowgate promote {bundle_id[:12]} --reason TEXT` skips the steps"
-        raise Refused(f"bundle {bundle_id[:12]} is in its rollout already: {cure}")
+        cure = f"`knowgate promote {short(bundle_id)} --reason TEXT` skips the steps"
+        raise Refused(f"bundle {short(bundle_id)} is in its rollout already: {cure}")
     steps = cascades.cascade(session, current.cascade).promotion.steps
     share = steps[0] if steps else 1.0
     if share >= 1.0 or _protects_nothing(session, current, bundle_id, why):
@@ -102,7 +103,7 @@ def waiting(check: StepCheck, held: str | None) -> Why:
 
 
 def _step(share: float) -> str:
-    return "it decides beside what is in force" if share == 0.0 else f"it decides {share:.1%} of the queries"
+    return "it decides beside what is in force" if share == 0.0 else f"it decides {to_tenths(share)} of the queries"
 
 
 def _found(check: StepCheck) -> str:

@@ -28,6 +28,7 @@ from knowgate._bundles import signing
 from knowgate._wire.shown import masked, shown_url
 from knowgate.backends.checked import checked_client
 from knowgate.errors import RecordInvalid
+from monitoring.words import short
 from services.acts import CascadeState, cascade_state
 from services.audit.head_export import missing_head
 from services.database import is_missing
@@ -283,7 +284,7 @@ def _acts(name: str, stands: CascadeState) -> Iterator[Finding]:
         yield _note(name, f"{found}: {stands.frozen.reason}", cure)
     if stands.awaiting is not None:
         cure = "`knowgate approve` or `knowgate decline` it, with --reason"
-        yield _note(name, f"bundle {stands.awaiting[:12]} passed the check and awaits approval", cure)
+        yield _note(name, f"bundle {short(stands.awaiting)} passed the check and awaits approval", cure)
 
 
 def _unwatched(name: str, watched: datetime, newest: datetime | None) -> Finding:

@@ -18,7 +18,7 @@ def answers(n: int, sure: float, right: float) -> tuple[np.ndarray, np.ndarray]:
 def test_a_first_token_that_is_sure_of_half_wrong_answers_is_named(kind: str | None) -> None:
     said = too_sure("small", kind, *answers(400, 1.0, 0.5))
     assert said is not None
-    assert "of small is 0.9 or more on 100% of 400 labelled answers, and only 50% of those are right" in said
+    assert "of small is 0.9 or more on 100 % of 400 labelled answers, and only 50 % of those are right" in said
     assert ("as it seems" in said) == (kind is None)
     assert '"mean"' in CURE and "P(IK)" in CURE
 

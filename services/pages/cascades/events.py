@@ -9,7 +9,8 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from monitoring.names import Rule
-from services.pages.words import move_word, short
+from services.pages.numbers import short
+from services.pages.words import move_word
 from store.releases import cascades, promotions
 from store.releases.cascade_acts import FREEZES, acts_of
 from store.releases.promotions import Outcome, PromotionRecord

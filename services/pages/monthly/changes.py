@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
 from services.pages.cascades.promise import owed
-from services.pages.words import move_word, short
+from services.pages.numbers import short
+from services.pages.words import move_word
 from store.releases.cascades import Declaration
 from store.releases.promotions import Outcome, PromotionRecord, promotions
 

@@ -92,8 +92,8 @@ def test_a_move_says_what_decides_now_why_and_by_whom(outcome, cast):
     assert text.title.startswith(f"[{outcome.value.replace('_', ' ')}] geo: ")
     assert text.body.startswith("The check passed\nWhat was done: generation 12, by ada; ")
     tried = outcome in (Outcome.SHADOWED, Outcome.SHARED, Outcome.ABORTED)
-    assert ("the challenger is bundle 3f02149c11aa; the champion is a7788f065416" in text.body) == tried
-    assert ("what decides is bundle 3f02149c11aa; before it a7788f065416" in text.body) != tried
+    assert ("the challenger is bundle 3f02149c; the champion is a7788f06" in text.body) == tried
+    assert ("what decides is bundle 3f02149c; before it a7788f06" in text.body) != tried
     assert "It was moved" not in text.title, "each has a sentence of its own"
     assert "https://k/cascades/geo" in text.body
 

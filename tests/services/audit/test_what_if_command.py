@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from knowgate import Bundle, Decision, Policy, PolicyKind, write_bundle
+from monitoring.words import short
 from services.clock import SimulatedClock
 from services.command_line import app
 from services.errors import InputInvalid
@@ -31,14 +32,14 @@ def test_a_bundle_is_played_over_the_last_days(
     until = ("--until", "2026-03-11")
     nothing = CliRunner().invoke(app, ["audit", "what-if", promoted.id, "--until", "2026-02-01"])
     assert isinstance(nothing.exception, InputInvalid) and "no decision in the window" in str(nothing.exception)
-    states = CliRunner().invoke(app, ["audit", "what-if", promoted.id[:12], *until])
+    states = CliRunner().invoke(app, ["audit", "what-if", short(promoted.id), *until])
     assert isinstance(states.exception, InputInvalid) and "shows what bundle" in str(states.exception)
     by_p_t = tmp_path / "by_p_t.safetensors"
     by_p_t.write_bytes(_keeping_all(promoted).content)
     shown = CliRunner().invoke(app, ["audit", "what-if", str(by_p_t), *until]).stdout
-    assert "compared     10 of 10 decisions" in shown and "kept share   0.0% as served, 100.0% with it" in shown
+    assert "compared     10 of 10 decisions" in shown and "kept share   0.0 % as served, 100.0 % with it" in shown
     assert "routes       10 would have changed" in shown and "tier 1 to 0" in shown
-    assert "from -100.00% to +100.00%" in shown and "0 of 10 changed routes are labelled" in shown
+    assert "from −100.00 points to +100.00 points at" in shown and "0 of 10 changed routes are labelled" in shown
 
 
 def _keeping_all(bundle: Bundle) -> Bundle:

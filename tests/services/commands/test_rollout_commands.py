@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from factories import make_comparison
 from knowgate.spec import Approval, Promotion
+from monitoring.words import short
 from services.clock import SystemClock
 from services.declaration.cascade_file import parse_cascade
 from services.promotion import rollout
@@ -43,7 +44,7 @@ def world(engine: Engine, tmp_path: Path) -> Deployment:
 def test_a_rollback_says_what_decides_now_and_who_did_it(run: Run, world: Deployment) -> None:
     second, first = world.in_force.champion, world.history[0].bundle
     output = run("rollback", "--cascade", "quiz", "--reason", "slow").stdout
-    assert output == f"quiz, generation 4: bundle {first[:12]} decides; before: bundle {second[:12]} decides\n"
+    assert output == f"quiz, generation 4: bundle {short(first)} decides; before: bundle {short(second)} decides\n"
     record = world.history[-1]
     assert (record.outcome, record.reason, record.decided_by) == (Outcome.ROLLED_BACK, "slow", "ada")
     assert "every query goes to the last tier" in run("rollback", "--cascade", "quiz", "--reason", "slower").stdout
@@ -59,13 +60,13 @@ def test_a_rollout_in_steps_is_told_where_the_cascade_is_shown_and_a_persons_wor
         spec = replace(cascades.cascade(session, "quiz"), promotion=Promotion(steps=(0.1, 0.5), least=70))
         cascades.apply_cascade(session, spec, now=world.now)
     bold = world.certified("bold", threshold=0.1, comparison=make_comparison(world.in_force.champion))
-    assert json.loads(run("promote", bold[:12], "--json").stdout)["passed"] is True
+    assert json.loads(run("promote", short(bold), "--json").stdout)["passed"] is True
     shown = run("cascade", "show", "quiz").stdout
-    assert f"# Step 1 of 3: bundle {bold[:12]} decides 10.0% of the queries since " in shown
+    assert f"# Step 1 of 3: bundle {short(bold)} decides 10.0 % of the queries since " in shown
     assert "0 of 70 rows count so far; it waits for 70 of 70 rows that count and the time until " in shown
     whole = parse_cascade(run("cascade", "show", "quiz", "--secrets").stdout)
     assert whole.promotion.steps == (0.1, 0.5), "what is said of the rollout is a comment of the file"
-    run("promote", bold[:12], "--reason", "sure of it")
+    run("promote", short(bold), "--reason", "sure of it")
     assert (world.in_force.champion, world.in_force.challenger) == (bold, None)
     assert "Step 1" not in run("cascade", "show", "quiz").stdout
 
@@ -80,14 +81,14 @@ def test_a_rollback_onto_a_condemned_bundle_ends_with_3_and_names_both_ways_on(r
     world.tick()
     assert world.in_force.champion == third
     refused = run("rollback", "--cascade", "quiz", "--reason", "slow", code=3)
-    for part in (second[:12], "risk alarm", f"`--past-condemned` puts {first[:12]} in force", "--despite-alarm"):
+    for part in (short(second), "risk alarm", f"`--past-condemned` puts {short(first)} in force", "--despite-alarm"):
         assert part in str(refused.exception)
     run("rollback", "--cascade", "quiz", "--reason", "slow", "--to", second, code=3)
     run("rollback", "--cascade", "quiz", "--reason", "x", "--despite-alarm", "y", code=2)
     run("rollback", "--cascade", "quiz", "--reason", "x", "--to", second, "--past-condemned", code=2)
     assert world.in_force.champion == third
     ways = ("--to", second[:10], "--despite-alarm", "labels were wrong")
-    assert f"bundle {second[:12]} decides" in run("rollback", "--cascade", "quiz", "--reason", "slow", *ways).stdout
+    assert f"bundle {short(second)} decides" in run("rollback", "--cascade", "quiz", "--reason", "slow", *ways).stdout
     assert world.history[-1].reason == "slow; despite alarm: labels were wrong"
 
 
@@ -106,26 +107,26 @@ def test_past_the_condemned_the_newest_that_is_not_comes_into_force(run: Run, wo
 def test_a_person_puts_a_refused_bundle_in_force_by_name_and_reason(run: Run, world: Deployment) -> None:
     world.later(0.1)
     frugal = world.certified("frugal", comparison=make_comparison(str(world.in_force.champion), savings_gain=-0.2))
-    refused = run("promote", frugal[:12], code=3)
-    assert "give away 20.0%" in str(refused.exception)
-    again = run("promote", frugal[:12], code=3)
+    refused = run("promote", short(frugal), code=3)
+    assert "give away 20.0 %" in str(refused.exception)
+    again = run("promote", short(frugal), code=3)
     assert "`--reason` puts it in force unjudged" in str(again.exception)
-    output = run("promote", frugal[:12], "--reason", "known to be good", "--by", "grace").stdout
-    assert f"bundle {frugal[:12]} decides" in output
+    output = run("promote", short(frugal), "--reason", "known to be good", "--by", "grace").stdout
+    assert f"bundle {short(frugal)} decides" in output
     record = world.history[-1]
     assert (record.outcome, record.reason, record.decided_by) == (Outcome.PROMOTED, "known to be good", "grace")
     assert json.loads(record.check)["ground"] == "gives_savings_away", "what the check says is kept beside it"
-    run("promote", frugal[:12], "--reason", "again", code=3)
-    run("promote", frugal[:12], "--despite-alarm", "x", code=2)
+    run("promote", short(frugal), "--reason", "again", code=3)
+    run("promote", short(frugal), "--despite-alarm", "x", code=2)
 
 
 def test_a_person_stops_and_resumes(run: Run, world: Deployment) -> None:
     champion = str(world.in_force.champion)
     output = run("cascade", "stop", "quiz", "--reason", "a scandal").stdout
-    assert f"bundle {champion[:12]} is stopped, every query goes to the last tier" in output
+    assert f"bundle {short(champion)} is stopped, every query goes to the last tier" in output
     assert (world.state, world.history[-1].decided_by) == ("stopped", "ada")
     run("cascade", "stop", "quiz", "--reason", "again", code=3)
-    assert f"bundle {champion[:12]} decides" in run("cascade", "resume", "quiz", "--reason", "over").stdout
+    assert f"bundle {short(champion)} decides" in run("cascade", "resume", "quiz", "--reason", "over").stdout
     run("cascade", "resume", "quiz", "--reason", "again", code=3)
     run("cascade", "stop", "unheard-of", "--reason", "x", code=2)
 
@@ -134,7 +135,7 @@ def test_what_a_risk_alarm_stopped_is_resumed_on_purpose_only(run: Run, world: D
     champion = str(world.in_force.champion)
     world.ring("half of it is wrong")
     refused = run("cascade", "resume", "quiz", "--reason", "quick", code=3)
-    assert champion[:12] in str(refused.exception) and "half of it is wrong" in str(refused.exception)
+    assert short(champion) in str(refused.exception) and "half of it is wrong" in str(refused.exception)
     run("cascade", "resume", "quiz", "--reason", "quick", "--despite-alarm", "labels were wrong")
     assert (world.state, world.in_force.champion) == ("active", champion)
 
@@ -184,7 +185,7 @@ def test_a_person_answers_a_challenger_that_waits(run: Run, world: Deployment) -
         world.tick()
         shown = json.loads(run("cascade", "show", "quiz", "--json").stdout)["state"]
         assert (shown["awaiting"], shown["champion"]) == (bundle, world.in_force.champion)
-        said = run(command, bundle[:12], "--reason", "seen", "--by", "grace").stdout
-        assert (f"bundle {bundle[:12]} decides" in said) is bool(number)
+        said = run(command, short(bundle), "--reason", "seen", "--by", "grace").stdout
+        assert (f"bundle {short(bundle)} decides" in said) is bool(number)
         assert (world.history[-1].decided_by, world.history[-1].reason) == ("grace", "seen")
-        run(command, bundle[:12], "--reason", "again", code=3)
+        run(command, short(bundle), "--reason", "again", code=3)

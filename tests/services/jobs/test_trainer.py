@@ -43,9 +43,9 @@ CERTIFIED = TrainingOutcome(
 
 def test_a_certified_outcome_names_its_bundle_its_promise_and_what_signals_add() -> None:
     words = in_words(CERTIFIED)
-    assert words.startswith("certified, bundle abababababab: retains 40.0%, drop at most 0.0180, n 900; tier 0 score")
+    assert words.startswith("certified, bundle abababab: retains 40.0 %, drop at most 0.0180, n 900; tier 0 score")
     assert "score over P(T): AUROC +0.031 [+0.010, +0.052]" in words
-    assert words.endswith("accuracy of 40% retained +0.020 [-0.001, +0.040]")
+    assert words.endswith("accuracy of 40 % retained +0.020 [-0.001, +0.040]")
 
 
 def test_what_a_training_between_two_turns_was_made_for_is_said() -> None:

@@ -51,7 +51,7 @@ def test_the_page_of_an_observed_cascade_says_what_is_missing_and_what_would_be_
     assert "<dt>Observed</dt>" in shown
     deployment.certified("first")
     shown = page(browser, "/cascades/quiz")
-    assert "save 30.0% of the last tier" in shown and "with confidence 80.0%, shown on 1000 decisions" in shown
+    assert "save 30.0 % of the last tier" in shown and "with confidence 80.0 %, shown on 1,000 decisions" in shown
     assert 'href="/cascades/quiz/resume"' in shown
 
 
@@ -160,11 +160,11 @@ def test_a_cascade_is_stopped_and_rolled_back_to_the_bundle_that_is_chosen(
     first, second = deployment.certified("first"), deployment.certified("second", threshold=0.4)
     for bundle in (first, second):
         offered = shown(browser, "promote")
-        assert "with confidence 80.0%" in offered and "checked" not in offered
+        assert "with confidence 80.0 %" in offered and "checked" not in offered
         assert "required checked" in page(browser, f"/cascades/quiz/promote?bundle={bundle[:8]}")
         assert filled(browser, "promote", bundle=bundle).status_code == 303
     # 40 % are kept by the certificate, and half of those are explored.
-    assert "would answer 100.0% of the queries, 1.2 × its load today (80.0% by the certificate)" in shown(
+    assert "would answer 100.0 % of the queries, 1.2 × its load today (80.0 % by the certificate)" in shown(
         browser, "stop"
     )
     assert filled(browser, "stop").status_code == 303

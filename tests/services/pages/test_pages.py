@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from factories import make_label
 from knowgate import Bundle, Decision, Window
+from monitoring.words import short
 from services.clock import SimulatedClock
 from services.http.auth import COOKIE
 from services.pages.cascades.overview import look_once
@@ -275,7 +276,7 @@ def test_a_decisions_page_says_what_todays_champion_would_have_done(
     sent = decision(bundle=promoted.id)
     with transaction(engine) as session:
         add_decisions(session, [sent], received_at=NOW)
-    assert f"bundle {promoted.id[:12]}, the champion of today, would have served tier 1 too" in page(
+    assert f"bundle {short(promoted.id)}, the champion of today, would have served tier 1 too" in page(
         client, f"/decisions/{sent.id}"
     )
 
@@ -331,7 +332,7 @@ def test_every_way_a_decision_can_go_has_its_sentence(
         assert "no reason" not in sentence(Action.ESCALATE, reason)
     outside = replace(last, role=Role.SERVED, fault=Reason.UNCERTIFIED_REQUEST)
     assert story(outside, made, spec).startswith("No certificate covers the request")
-    assert "25.0%" in story(replace(last, role=Role.EXPLORATION), made, spec)
+    assert "25.0 %" in story(replace(last, role=Role.EXPLORATION), made, spec)
     ended = Verdict(
         action=Action.ESCALATE,
         reason=Reason.P_IK,
@@ -342,7 +343,7 @@ def test_every_way_a_decision_can_go_has_its_sentence(
         "It was ended before it answered. The query went on to large: p_ik was 0.2000, at least 0.5000 is needed."
     )
     explored = story(replace(small, role=Role.EXPLORATION, verdict=ended, run_propensity=0.1), made, spec)
-    assert explored.startswith("It answered with a chance of 10.0%") and "p_ik was 0.2000" in explored
+    assert explored.startswith("It answered with a chance of 10.0 %") and "p_ik was 0.2000" in explored
 
 
 def test_pages_open_with_the_cookie_that_the_sign_in_page_sets(

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from knowgate.spec import Approval, OnRisk, PromiseKind, Promotion
+from monitoring.words import short
 from services.acts import cascade_state
 from services.promotion import rollout
 from services.promotion.champions import former_champions
@@ -119,12 +120,12 @@ def test_what_a_ring_would_fall_back_to_is_told_before(world: Deployment) -> Non
     with reading(world.engine) as session:
         lines = cascade_state(session, "quiz", now=world.now).lines
     assert lines[-2] == (
-        "if it were stopped, the last tier would answer 100.0% of the queries, 1.5 × its load today (65.0% by the"
+        "if it were stopped, the last tier would answer 100.0 % of the queries, 1.5 × its load today (65.0 % by the"
         " certificate)"
     )
     assert lines[-1] == (
-        f"after a ring bundle {cautious[:12]} would be looked at, and decide if it is shown to hold. The last tier"
-        " would answer 85.0% of the queries, 1.3 × its load today (65.0% by the certificate)"
+        f"after a ring bundle {short(cautious)} would be looked at, and decide if it is shown to hold. The last tier"
+        " would answer 85.0 % of the queries, 1.3 × its load today (65.0 % by the certificate)"
     )
 
 
@@ -168,7 +169,7 @@ def test_one_that_keeps_more_than_what_was_stopped_is_none(world: Deployment) ->
 def test_where_a_person_has_the_last_word_only_what_was_in_force_is_one(world: Deployment) -> None:
     ask(world, Promotion(approval=Approval.MANUAL))
     world.certified("waiting", threshold=0.9, kept=0.1)
-    assert f"bundle {str(world.history[0].bundle)[:12]}" in rung(world)
+    assert f"bundle {short(str(world.history[0].bundle))}" in rung(world)
 
 
 def test_a_frozen_cascade_falls_back_to_nothing(world: Deployment) -> None:

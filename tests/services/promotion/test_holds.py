@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from factories import make_comparison
 from knowgate.spec import Approval, PromiseKind, Promotion
+from monitoring.words import short
 from services.acts import Act, Asked, CascadeState, carry_out, cascade_state
 from services.audit.verify import verify_ledger
 from services.errors import InputInvalid, Refused
@@ -114,7 +115,7 @@ def test_what_passed_awaits_approval_and_comes_into_force_in_the_name_of_who_app
         asked_first.tick()
     assert (asked_first.state, stands(asked_first).awaiting) == ("observing", bundle)
     assert [record.outcome for record in asked_first.history] == [Outcome.HELD_BACK]
-    done = act(asked_first, Act.APPROVE, reason="looks right", bundle=bundle[:12])
+    done = act(asked_first, Act.APPROVE, reason="looks right", bundle=short(bundle))
     assert (done.state, done.champion, done.awaiting) == ("active", bundle, None)
     record = asked_first.history[-1]
     assert (record.outcome, record.decided_by, record.reason) == (Outcome.PROMOTED, "ada", "looks right")

@@ -35,7 +35,7 @@ def test_before_anything_was_watched_the_certificates_tell(world: Deployment) ->
     with reading(world.engine) as session:
         would = prospect_of(session, world.in_force).sentence
     assert would.endswith(
-        "The last tier would answer 75.0% of the queries, 0.8 × its load today (100.0% by the certificate)."
+        "The last tier would answer 75.0 % of the queries, 0.8 × its load today (100.0 % by the certificate)."
     )
     with transaction(world.engine) as session:
         rollout.promote(session, world.in_force, bundle, world.settings, Why(reason="x"), now=world.later())
@@ -50,7 +50,7 @@ def test_what_was_watched_in_the_last_day_is_todays_load(world: Deployment) -> N
     stopped = load_after(world, None)
     assert stopped is not None and stopped.measured
     assert stopped.today == pytest.approx(0.65, abs=0.06)
-    assert stopped.sentence.startswith("The last tier would answer 100.0% of the queries, 1.")
+    assert stopped.sentence.startswith("The last tier would answer 100.0 % of the queries, 1.")
 
 
 def test_a_certificate_that_does_not_say_what_it_keeps_tells_nothing(world: Deployment) -> None:

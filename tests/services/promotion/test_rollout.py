@@ -126,7 +126,7 @@ def test_of_two_waiting_bundles_only_the_newer_is_judged_on_its_merits(
     [
         ({"harmful": True, "passed": False}, "less accurate than the champion"),
         ({"passed": False}, "too little evidence"),
-        ({"savings_gain": -0.2}, "give away 20.0%"),
+        ({"savings_gain": -0.2}, "give away 20.0 %"),
         ({"champion": "another"}, "came into force meanwhile"),
     ],
 )

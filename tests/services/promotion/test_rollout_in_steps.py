@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from factories import make_comparison
 from knowgate.spec import Approval, OnRisk, Promotion
+from monitoring.words import short
 from services.errors import Refused
 from services.promotion import judging, rollout
 from services.promotion.champions import condemned
@@ -152,7 +153,7 @@ def test_what_has_not_shown_enough_by_the_deadline_is_declined_and_says_what_was
         standing = standing_of(session, world.in_force, cascades.cascade(session, "quiz"))
     assert standing is not None and standing.last_look is not None
     says = standing.sentence(now=world.now)
-    assert says.startswith(f"Step 1 of 2: bundle {challenger[:12]} decides 30.0% of the queries since 2026-03-02")
+    assert says.startswith(f"Step 1 of 2: bundle {short(challenger)} decides 30.0 % of the queries since 2026-03-02")
     assert f"{standing.last_look.n} of 10000 rows count so far; it waits for " in says and "until 2026-03-06" in says
     waits = [record.reason for record in world.history if record.outcome is Outcome.HELD_BACK]
     assert waits and all(reason.startswith("inconclusive: ") for reason in waits)
@@ -202,7 +203,7 @@ def test_without_anything_beside_it_the_rest_goes_to_the_last_tier(engine: Engin
     assert (world.state, world.in_force.champion, world.in_force.challenger) == ("active", None, challenger)
     assert world.in_force.exploration_rate == 1.0, "what it does not decide is observed"
     assert described(world.in_force) == (
-        f"the last tier answers the others; bundle {challenger[:12]} decides 30.0% of the queries"
+        f"the last tier answers the others; bundle {short(challenger)} decides 30.0 % of the queries"
     )
     world.later()
     world.ring()

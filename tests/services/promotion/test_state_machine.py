@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select, update
 from factories import make_comparison
 from knowgate import Assignment, CascadeSpec, Mode
 from knowgate.spec import Observe, OnRisk, SwitchOn
+from monitoring.words import short
 from services.errors import Refused
 from services.jobs.job import Sweep
 from services.jobs.promote import PromoteSweep, check_bundle
@@ -253,9 +254,9 @@ def test_a_condemned_champion_is_not_rolled_back_to_but_on_purpose(deployment: D
     deployment.ring()
     deployment.tick()
     (present,) = in_force_one_after_the_other(deployment, "present")
-    with pytest.raises(Refused, match=f"{condemned_one[:12]} is condemned by the risk alarm of 2026-03-0") as refusal:
+    with pytest.raises(Refused, match=f"{short(condemned_one)} is condemned by the risk alarm of 2026-03-0") as refusal:
         roll_back(deployment)
-    assert f"`--past-condemned` puts {old[:12]} in force" in str(refusal.value)
+    assert f"`--past-condemned` puts {short(old)} in force" in str(refusal.value)
     assert deployment.in_force.champion == present, "a refusal changes nothing"
     assert roll_back(deployment, past_condemned=True).champion == old
     assert roll_back(deployment).champion is None
@@ -298,7 +299,7 @@ def test_a_ring_that_nobody_has_answered_yet_condemns_already(deployment: Deploy
     in_force_one_after_the_other(deployment, "two")
     roll_back(deployment)
     deployment.ring()
-    with pytest.raises(Refused, match=one[:12]), transaction(deployment.engine) as session:
+    with pytest.raises(Refused, match=short(one)), transaction(deployment.engine) as session:
         assigned = ring_answers.in_force(session, "quiz", deployment.settings, now=deployment.now)
         rollout.resume(session, assigned, deployment.settings, Why(reason="quick", by="ada"), now=deployment.now)
 
@@ -340,14 +341,14 @@ def test_who_waits_behind_a_newer_bundle_is_superseded_once_though_others_are_ju
 
 
 def test_what_an_assignment_amounts_to_names_the_bundle_by_twelve_digits(deployment: Deployment) -> None:
-    assert described(deployment.in_force) == ("every query goes to the last tier, and 100.0% of them are observed")
+    assert described(deployment.in_force) == ("every query goes to the last tier, and 100.0 % of them are observed")
     (champion,) = in_force_one_after_the_other(deployment, "champion")
-    assert described(deployment.in_force) == f"bundle {champion[:12]} decides"
+    assert described(deployment.in_force) == f"bundle {short(champion)} decides"
     with transaction(deployment.engine) as session:
         rollout.stop(
             session, deployment.in_force, deployment.settings, Why(reason="x", by="ada"), now=deployment.later()
         )
-    assert described(deployment.in_force) == f"bundle {champion[:12]} is stopped, every query goes to the last tier"
+    assert described(deployment.in_force) == f"bundle {short(champion)} is stopped, every query goes to the last tier"
 
 
 def test_a_champion_whose_promise_a_comparison_showed_broken_is_condemned(deployment: Deployment) -> None:
@@ -357,7 +358,7 @@ def test_a_champion_whose_promise_a_comparison_showed_broken_is_condemned(deploy
     )
     deployment.tick()
     assert deployment.in_force.champion == fresh
-    with pytest.raises(Refused, match=f"{broken[:12]} is condemned by a comparison on 1000 rows"):
+    with pytest.raises(Refused, match=f"{short(broken)} is condemned by a comparison on 1000 rows"):
         roll_back(deployment)
 
 

@@ -59,7 +59,7 @@ def test_the_doctor_notes_it_with_the_cure(engine: Engine, settings: Settings, s
     findings = examine(settings.model_copy(update={"database_url": sqlite_url}), now=NOW)
     (noted,) = (one for one in findings if "first token" in one.found)
     assert (noted.check, noted.state) == ("trivia", State.NOTE)
-    assert "P(T) of small is 0.9 or more on 100% of 200 labelled answers, and only 50%" in noted.found
+    assert "P(T) of small is 0.9 or more on 100 % of 200 labelled answers, and only 50 %" in noted.found
     assert noted.cure is not None and '"mean"' in noted.cure and "P(IK)" in noted.cure
 
 
@@ -90,4 +90,4 @@ def test_a_mature_day_is_enough_however_long_the_horizon(engine: Engine) -> None
         add_decisions(session, [late], received_at=late.occurred_at)
     with reading(engine) as session:
         (found,) = sure_tiers(session, spec_of(), now=late.occurred_at + timedelta(hours=1))
-    assert "100% of 200 labelled answers" in found
+    assert "100 % of 200 labelled answers" in found

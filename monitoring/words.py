@@ -1,5 +1,6 @@
-"""Numbers and names as alerts and pages say them: percent and points, and signals and gates in
-plain words with their symbol beside.
+"""Numbers and names as everything says them that a person reads, be it an alert, a page, a form or
+a reason on record: percent and points, the start of an id, and signals and gates in plain words
+with their symbol beside.
 """
 
 from knowgate._records.records import Reason
@@ -42,6 +43,15 @@ def percent(share: float, *, digits: int | None = None) -> str:
     return f"{100 * share:.{digits}f} %".replace("-", "−")
 
 
+def to_tenths(share: float) -> str:
+    """A share to a tenth of a percent, as figures and forms write it.
+
+    >>> to_tenths(0.631), to_tenths(1.0)
+    ('63.1 %', '100.0 %')
+    """
+    return percent(share, digits=1)
+
+
 def points(change: float, *, signed: bool = False, digits: int | None = None) -> str:
     """A difference of two shares, without its unit unless it is signed.
 
@@ -53,6 +63,15 @@ def points(change: float, *, signed: bool = False, digits: int | None = None) ->
         shown = shown.removesuffix(".0")
     sign = "−" if change < 0 and float(shown) else "+" if signed else ""
     return f"{sign}{shown}{' points' if signed else ''}"
+
+
+def short(long: str) -> str:
+    """The start of a long id: enough to tell it from others, and to name it by.
+
+    >>> short("0123456789abcdef")
+    '01234567'
+    """
+    return long[:8]
 
 
 def signal_named(column: str) -> str:
