@@ -193,7 +193,8 @@ _ADVICE = {
 
 _LEARNED = "A training is made once a day of it has passed the label horizon."
 _RESPONSES = {
-    Rule.RISK: "The champion is stopped, unless alarms.on_risk says to tell alone; no job puts it back.",
+    Rule.RISK: "The champion is stopped, unless the cascade asks only to be told (`alarms.on_risk`); no job puts it "
+    "back.",
     Rule.SAVINGS: _LEARNED,
     Rule.DRIFT: _LEARNED,
     Rule.MISSING_SIGNAL: "Queries without the signal escalate, or go to the certified fallback.",

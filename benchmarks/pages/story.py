@@ -27,6 +27,7 @@ from benchmarks.pages.props import (
 from knowgate import Bundle
 from knowgate._bundles.assignment import Mode
 from monitoring.names import Rule
+from monitoring.words import short
 from store.engine import transaction
 from store.jobs.occasions import TrainingReason
 from store.releases import cascades, rings
@@ -142,7 +143,8 @@ def _search(engine: Engine, cast: Cast) -> None:
         cause = "kept answers lose 6.8 points (4.4 to 9.2) of 3.0 allowed, since Sunday 15:00"
         raise_alert(session, cast, Rule.RISK, cause, rang, None)
         [ring] = rings.rings(session, cast.name, rings.RISK)
-        rings.answer_ring(session, ring, "stopped by generation 2", now=rang, stopped=bundle.id)
+        answer = f"bundle {short(bundle.id)} is stopped, every query goes to the last tier"
+        rings.answer_ring(session, ring, answer, now=rang, stopped=bundle.id)
 
 
 def _billing(engine: Engine, cast: Cast) -> None:

@@ -12,13 +12,17 @@ from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.names import FigureName, Rule
 from services.alerts import AlertStory
+from services.pages.cascades.series import values_over
 from services.pages.charts.chart import Chart
-from services.pages.charts.lines import Frame, Lines, chart, frame_of, marks_in, values_of
+from services.pages.charts.lines import Frame, Lines, chart, frame_of, marks_in
 from services.pages.figures_shown import title_of
 from services.pages.numbers import points
-from store.watching.figures import FigureRow, figures
+from services.promotion.rollout_state import State, described, state_of
+from store.releases import assignments
+from store.watching.figure_means import FigureMean, Per, Wanted, means
 
 BEFORE, AFTER = timedelta(days=14), timedelta(days=3)  # of the curve, around the alert
+_FEWEST_DAYS = 4  # of figures that are drawn as days, as alarms read them; of fewer every window is drawn
 _OF_RULE: Mapping[Rule, tuple[FigureName, ...]] = {
     Rule.SAVINGS: (FigureName.SAVINGS_USD,),
     Rule.RISK: (FigureName.DROP,),
@@ -82,40 +86,62 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """A stop that an alert led to."""
+
+    sentence: str  # what it comes to
+    lasts: bool  # nobody has ended it yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What stands beside an alert's words."""
 
     charts: tuple[Chart, ...]
+    daily: bool  # a point of them is a day
     checks: tuple[Check, ...]
-    stopped: str | None  # what a stop comes to, in a sentence
+    stopped: Stopped | None
 
 
 def evidence_of(session: Session, story: AlertStory, spec: CascadeSpec | None) -> Evidence:
     """The evidence of one alert; `spec` None: its cascade cannot be read."""
-    alert, rule = story.alert, Rule(story.alert.rule)
-    ended = alert.resolved_at or max((ring.rang_at for ring in story.rings), default=alert.opened_at)
-    names = {name.value for name in _OF_RULE[rule]} | {FigureName.RETAINED_SHARE.value}
-    since, until = alert.opened_at - BEFORE, ended + AFTER
-    whole = figures(session, alert.cascade, names=sorted(names), since=since, until=until, slices=False)
+    rule = Rule(story.alert.rule)
+    whole, per = _figures(session, story, None)
+    read: dict[int | None, Sequence[FigureMean]] = {None: whole}
+    if spec is not None and not any(row.name in _OF_RULE[rule] for row in whole):
+        read = {tier: _figures(session, story, tier)[0] for tier in range(spec.last + 1)}
+    drawn = [_chart(rows, story, spec, tier) for tier, rows in read.items()]
     return Evidence(
-        charts=_charts(whole, rule, story, spec),
-        checks=tuple(Check(text=text, href=_address(alert.cascade, href)) for text, href in _CHECKS[rule]),
-        stopped=_stopped(story, whole),
+        charts=tuple(one for one in drawn if one is not None),
+        daily=per is Per.DAY,
+        checks=tuple(Check(text=text, href=_address(story.alert.cascade, href)) for text, href in _CHECKS[rule]),
+        stopped=_stopped(session, story, whole),
     )
 
 
-def _charts(rows: Sequence[FigureRow], rule: Rule, story: AlertStory, spec: CascadeSpec | None) -> tuple[Chart, ...]:
-    """One of the whole cascade, or one of each tier that has the figure."""
-    drawn = []
+def _figures(session: Session, story: AlertStory, tier: int | None) -> tuple[tuple[FigureMean, ...], Per]:
+    """The rule's figures around the alert, and what of them is put together: days, of whose noise
+    a shift stands out; windows, where there are too few days.
+    """
+    ended = story.alert.resolved_at or max((ring.rang_at for ring in story.rings), default=story.alert.opened_at)
+    window = Window(start=story.alert.opened_at - BEFORE, end=ended + AFTER)
+    names = {name.value for name in _OF_RULE[Rule(story.alert.rule)]} | {FigureName.RETAINED_SHARE.value}
+    wanted = Wanted(cascade=story.alert.cascade, names=sorted(names), window=window, tier=tier)
+    days = means(session, wanted, per=Per.DAY)
+    if len({row.window.start.date() for row in days}) >= _FEWEST_DAYS:
+        return days, Per.DAY
+    return means(session, wanted, per=Per.WINDOW), Per.WINDOW
+
+
+def _chart(rows: Sequence[FigureMean], story: AlertStory, spec: CascadeSpec | None, tier: int | None) -> Chart | None:
+    """Of the whole cascade, or of one tier; None where it has no such figure."""
+    rule = Rule(story.alert.rule)
     names = [name.value for name in _OF_RULE[rule]]
-    for tier in sorted({-1 if row.tier is None else row.tier for row in rows if row.name in names}):
-        of_tier = [row for row in rows if (-1 if row.tier is None else row.tier) == tier]
-        lines = {name: values_of([row for row in of_tier if row.name == name]) for name in names}
-        called = {name: title_of(name) for name in names}
-        of = "" if tier < 0 else f", {spec.tiers[tier].name if spec and tier <= spec.last else f'tier {tier}'}"
-        title = f"{called[names[0]] if len(names) == 1 else story.title.rstrip('.')}{of}"
-        drawn.append(chart(title, lines, _frame(lines, story), names=called, rules=_promise(rule, spec)))
-    return tuple(one for one in drawn if one is not None)
+    lines = {name: values_over([row for row in rows if row.name == name]) for name in names}
+    called = {name: title_of(name) for name in names}
+    of = "" if tier is None or spec is None else f", {spec.tiers[tier].name}"
+    title = f"{called[names[0]] if len(names) == 1 else story.title.rstrip('.')}{of}"
+    return chart(title, lines, _frame(lines, story), names=called, rules=_promise(rule, spec))
 
 
 def _frame(lines: Lines, story: AlertStory) -> Frame | None:
@@ -147,19 +173,26 @@ def _promise(rule: Rule, spec: CascadeSpec | None) -> tuple[tuple[float, str], .
     return ((spec.targets.value, f"promised: at most {points(spec.targets.value)}"),)
 
 
-def _stopped(story: AlertStory, rows: Sequence[FigureRow]) -> str | None:
-    """What a stop comes to: whose load grows, by how much."""
+def _stopped(session: Session, story: AlertStory, rows: Sequence[FigureMean]) -> Stopped | None:
+    """What the newest stop comes to: where every query goes, whose load grows and by how much; and
+    what decides now, where somebody has ended it.
+    """
     stops = [ring for ring in story.rings if ring.stopped is not None and ring.answered_at is not None]
-    if not stops or stops[0].answered_at is None:
+    if not stops or stops[-1].answered_at is None:
         return None
-    since = stops[0].answered_at
-    kept = [
-        row.value
-        for row in rows
-        if row.name == FigureName.RETAINED_SHARE and row.tier is None and row.window.end <= since and row.value
-    ]
-    load = f"; the last tier gets about {1 / (1 - kept[-1]):.1f} × the queries it had" if kept and kept[-1] < 1 else ""
-    return f"Nothing is kept since {since:%Y-%m-%d %H:%M} UTC, unless somebody has resumed it{load}."
+    since, current = stops[-1].answered_at, assignments.assignment(session, story.alert.cascade)
+    began = f"knowgate stopped the cascade by itself at {since:%Y-%m-%d %H:%M} UTC"
+    if current is not None and state_of(current) is not State.STOPPED:
+        return Stopped(sentence=f"{began}. That is over: {described(current)} now.", lasts=False)
+    sentence = f"{began}. Since then nothing is kept: every query goes to the last tier{_load(rows, since)}."
+    return Stopped(sentence=sentence, lasts=True)
+
+
+def _load(rows: Sequence[FigureMean], since: datetime) -> str:
+    """How much more the last tier gets, by what was kept last before a stop; empty if unknown."""
+    before = [row for row in rows if row.name == FigureName.RETAINED_SHARE and row.window.end <= since and row.value]
+    kept = max(before, key=lambda row: row.window.end).value if before else None
+    return f", which gets about {1 / (1 - kept):.1f} × the queries it had" if kept and kept < 1 else ""
 
 
 def _address(cascade: str, href: str) -> str:

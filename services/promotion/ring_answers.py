@@ -12,7 +12,7 @@ from knowgate.spec import OnRisk
 from services.promotion.champions import STOPPED_BY_ALARM
 from services.promotion.generations import declare
 from services.promotion.rollout import stop
-from services.promotion.rollout_state import State, Why, state_of
+from services.promotion.rollout_state import State, Why, described, state_of
 from services.promotion.steps import abort
 from services.settings import Settings
 from store.releases import assignments, cascades, promotions, rings
@@ -53,8 +53,7 @@ def answer_rings(session: Session, cascade: str, settings: Settings, *, now: dat
         else:
             why = Why(reason=f"{STOPPED_BY_ALARM}{ring.cause}")
             fresh = stop(session, current, settings, why, now=now)
-            answer = f"stopped by generation {fresh.generation}"
-            rings.answer_ring(session, ring, answer, now=now, stopped=current.champion)
+            rings.answer_ring(session, ring, described(fresh), now=now, stopped=current.champion)
             stopped += 1
     return stopped
 

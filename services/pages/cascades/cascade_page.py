@@ -19,7 +19,7 @@ from services.pages.cascades.mode import ModeShown, mode_shown
 from services.pages.cascades.promise import Promise, promise_of
 from services.pages.cascades.ranges import RANGES, Range, range_of
 from services.pages.cascades.runtimes_seen import runtimes_sentence
-from services.pages.cascades.series import charts, folded, read_figures, tiles
+from services.pages.cascades.series import Figures, charts, folded, read_figures, tiles
 from services.pages.charts.chart import Chart, Mark
 from services.pages.charts.lines import Frame, marks_in
 from services.pages.figures_shown import Shown
@@ -73,6 +73,7 @@ class CascadePage:
     chosen: Range
     ranges: dict[str, str]
     slices: tuple[str, ...]  # that may be chosen
+    instead: tuple[str, ...] | None  # where no query is of the slice that is asked for: those that there are
     promise: Promise
     mode: ModeShown
     tiles: tuple[Shown, ...]
@@ -123,6 +124,7 @@ def cascade_page(
         chosen=chosen,
         ranges=RANGES,
         slices=slice_names(session, name, chosen.window) if chosen.word == "24h" else _some(session, name, now),
+        instead=_instead(session, name, chosen, figures),
         promise=promise_of(session, spec, assignment, open_alerts, now=now),
         mode=mode_shown(assignment, decided.promotions),
         tiles=tiles(figures, spec, chosen),
@@ -147,6 +149,13 @@ def cascade_page(
 def _some(session: Session, name: str, now: datetime) -> tuple[str, ...]:
     """The slices of the last day: those of a year are no choice."""
     return slice_names(session, name, range_of("24h", None, first=None, now=now).window)
+
+
+def _instead(session: Session, name: str, chosen: Range, figures: Figures) -> tuple[str, ...] | None:
+    """The slices of the range, where the one that is asked for is none of them."""
+    if chosen.slice is None or figures.rows:
+        return None
+    return slice_names(session, name, chosen.window)
 
 
 def _decided(session: Session, name: str) -> Decided:

@@ -43,7 +43,7 @@ class Figures:
     def lines(self, *names: str, tier: int | None = None) -> dict[str, tuple[Value, ...]]:
         """Those that have any value, each as values in order of time."""
         rows = self.rows if tier is None else self.of_tiers[tier]
-        lines = {name: _values([row for row in rows if row.name == name]) for name in names}
+        lines = {name: values_over([row for row in rows if row.name == name]) for name in names}
         return {name: values for name, values in lines.items() if any(one.value is not None for one in values)}
 
     def whole(self, name: str) -> FigureMean | None:
@@ -171,7 +171,7 @@ def _days(total: FigureMean) -> float:
     return (total.window.end - total.window.start) / timedelta(days=1)
 
 
-def _values(rows: Sequence[FigureMean]) -> tuple[Value, ...]:
+def values_over(rows: Sequence[FigureMean]) -> tuple[Value, ...]:
     """One value per time: the mature one where there are both; neighbours put together where they
     are too many to be seen.
     """

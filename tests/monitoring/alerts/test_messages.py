@@ -30,12 +30,13 @@ def ring(cast):
 
 
 def test_an_alert_says_what_was_seen_what_was_done_what_to_do_and_where_to_look(alert, ring, cast):
-    message = message_in(alert_document(alert, Event.RANG_AGAIN, 2, Around(ring=ring)), "stopped by generation 12")
+    done = "bundle 3be5f088 is stopped, every query goes to the last tier"
+    message = message_in(alert_document(alert, Event.RANG_AGAIN, 2, Around(ring=ring)), done)
     text = text_of([message], "https://knowgate.example/")
     assert text.title == "[critical, again] geo: Accuracy is worse than promised."
     assert text.body.splitlines() == [
         "It loses 4 %, 2 % are allowed",
-        "What was done: stopped by generation 12",
+        f"What was done: {done}",
         f"What to do: {Rule.RISK.advice}",
         f"Since {cast.DAY:%Y-%m-%d %H:%M} UTC",
         f"Page: https://knowgate.example/alerts/{KEY}",

@@ -8,11 +8,15 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import Bundle
+from knowgate import Bundle, Window
 from monitoring.names import Rule
 from services.alerts import story
 from services.pages.alert_evidence import evidence_of
+from services.promotion.rollout import stop
+from services.promotion.rollout_state import Why
+from services.settings import Settings
 from store.engine import reading, transaction
+from store.releases.assignments import assignment
 from store.releases.cascades import cascade
 from store.releases.rings import Spoken, add_ring, answer_ring
 from store.watching.alerts import AlertRecord, open_alert, resolve_alert
@@ -21,7 +25,7 @@ from store.watching.figures import put_figures
 from tests.services.conftest import NOW
 from tests.services.pages.test_pages import figure, page
 
-RANG = NOW - timedelta(days=5)
+RANG, HOUR = NOW - timedelta(days=5), timedelta(hours=1)
 
 
 @pytest.fixture
@@ -50,8 +54,8 @@ def rung(engine: Engine, promoted: Bundle) -> UUID:
 def test_an_alert_shows_its_evidence_what_was_done_and_where_to_look(client: TestClient, rung: UUID) -> None:
     text = page(client, f"/alerts/{rung}")
     for expected in (
-        "Nothing is kept since 2026-03-05 12:00 UTC",
-        "about 2.0 × the queries it had",
+        "knowgate stopped the cascade by itself at 2026-03-05 12:00 UTC",
+        "A point is a day",
         "promised: at most",
         "rang 5 Mar 12:00 UTC",
         "stopped 5 Mar 12:00 UTC",
@@ -62,6 +66,41 @@ def test_an_alert_shows_its_evidence_what_was_done_and_where_to_look(client: Tes
     ):
         assert expected in text, expected
     assert "0.0412345678" not in text
+
+
+def test_a_stop_that_lasts_says_where_queries_go_and_how_to_end_it(
+    client: TestClient, engine: Engine, rung: UUID, settings: Settings
+) -> None:
+    over = page(client, f"/alerts/{rung}")
+    assert "That is over: bundle" in over and "Resume …" not in over
+    with transaction(engine) as session:
+        current = assignment(session, "trivia")
+        assert current is not None
+        stop(session, current, settings, Why(reason="the risk alarm rang"), now=RANG)
+    text = page(client, f"/alerts/{rung}")
+    assert "nothing is kept: every query goes to the last tier, which gets about 2.0 × the queries it had." in text
+    assert '<a class="button" href="/cascades/trivia/resume">Resume …</a>' in text and "That is over" not in text
+
+
+def test_the_curve_is_of_days_and_of_windows_where_there_are_few_days(engine: Engine, trivia: str) -> None:
+    hours = [
+        replace(figure("drop", 13, 0.03), window=Window(start=RANG - (6 - at) * HOUR, end=RANG - (5 - at) * HOUR))
+        for at in range(5)
+    ]
+    record = AlertRecord(cascade=trivia, rule="risk", cause="c", details="{}", opened_at=RANG)
+    with transaction(engine) as session:
+        put_figures(session, hours)
+        alert = open_alert(session, record)
+        few = evidence_of(session, story(session, alert), cascade(session, trivia))
+        put_figures(session, [replace(one, window=later(one.window, -day)) for one in hours for day in (1, 2, 3, 4)])
+        many = evidence_of(session, story(session, alert), cascade(session, trivia))
+    assert (few.daily, many.daily) == (False, True)
+    assert [len(one.charts[0].rows) for one in (few, many)] == [5, 5]
+    assert [row.cells[0][:5] for row in many.charts[0].rows] == ["1 Mar", "2 Mar", "3 Mar", "4 Mar", "5 Mar"]
+
+
+def later(window: Window, days: int) -> Window:
+    return Window(start=window.start + timedelta(days=days), end=window.end + timedelta(days=days))
 
 
 def test_an_alert_that_is_over_has_its_end_on_the_curve(client: TestClient, engine: Engine, rung: UUID) -> None:

@@ -237,6 +237,23 @@ def test_the_page_of_words_names_every_figure_that_a_page_calls_otherwise(client
     assert 'href="/glossary"' in page(client, "/")
 
 
+def test_a_slice_that_is_none_is_said_with_those_that_there_are(
+    client: TestClient, engine: Engine, watched: Bundle
+) -> None:
+    with transaction(engine) as session:
+        figures.put_figures(session, [figure("queries", 14, 120.0, slice="geography")])
+    text = page(client, "/cascades/trivia?range=30d&slice=geografy")
+    assert "No query of the last 30 days is of a slice <strong>geografy</strong>" in text
+    assert '<a href="/cascades/trivia?range=30d&amp;slice=geography">geography</a>' in text
+    assert "No figure of this time yet" not in text and "no window of this time yet" not in text
+
+
+def test_code_of_an_error_is_set_as_code(client: TestClient, watched: Bundle) -> None:
+    answer = client.get("/cascades/nix")
+    assert "Cascade is &#39;nix&#39;" in answer.text and "<code>knowgate cascade apply</code>" in answer.text
+    assert answer.status_code == 404 and "`" not in answer.text
+
+
 def test_a_slice_and_a_time_are_chosen_in_the_address(client: TestClient, watched: Bundle) -> None:
     text = page(client, "/cascades/trivia?range=30d&slice=geography")
     assert "Over the last 30 days, geography" in text and "<option selected>geography</option>" in text

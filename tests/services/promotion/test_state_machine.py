@@ -132,7 +132,7 @@ def test_a_ring_after_a_promotion_in_the_same_minute_stops_what_was_promoted(dep
 
 
 def test_every_ring_is_answered_once_and_says_what_was_done(deployment: Deployment) -> None:
-    deployment.certified("champion")
+    champion = deployment.certified("champion")
     deployment.tick()
     for _ in range(3):
         deployment.later()
@@ -140,7 +140,7 @@ def test_every_ring_is_answered_once_and_says_what_was_done(deployment: Deployme
         deployment.tick()
         deployment.tick()
     assert [ring.answer for ring in deployment.rings] == [
-        "stopped by generation 3",
+        f"bundle {short(champion)} is stopped, every query goes to the last tier",
         "nothing was kept",
         "nothing was kept",
     ]
