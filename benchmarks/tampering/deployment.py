@@ -91,8 +91,8 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
     _watched(made)
     _seal(made, 4)
     with transaction(engine) as session:
-        erasure.erase_decision(session, sent[0].id, now=made.at(5))
-        erasure.erase_decision(session, sent[1].id, now=made.at(5))
+        erasure.erase_decision(session, sent[0].id, by="ada", now=made.at(5))
+        erasure.erase_decision(session, sent[1].id, by="ada", now=made.at(5))
     _written(made)
     _summed(made)
     with transaction(engine) as session:

@@ -21,6 +21,7 @@ from store.jobs import job_runs
 from store.jobs.occasions import Occasion
 from store.labelling.graders import GraderError, graders
 from store.ledger import ledger
+from store.ledger.erased import erased_by
 from store.ledger.ledger import Leaf
 from store.releases import assignments, bundles, cascades
 from store.sealing import merkle, row_leaves
@@ -57,6 +58,7 @@ class Explanation:
     decision: Decision
     received_at: datetime
     erased_at: datetime | None
+    erased_by: str | None  # who asked for it; None = not erased, or before that was recorded
     models: tuple[str, ...]  # every tier's name in the cascade as it is now
     undeclared: tuple[Undeclared, ...]  # attempts of another model than the cascade declares now
     policy: Policy | None  # None = no bundle was in force
@@ -118,6 +120,7 @@ def explain(session: Session, decision: Decision, *, instead: Bundle | None = No
         decision=decision,
         received_at=stored.received_at,
         erased_at=stored.erased_at,
+        erased_by=erased_by(session, decision.id),
         models=tuple(tier.name for tier in spec.tiers),
         undeclared=undeclared_models([(decision, spec)]),
         policy=None if document is None else document.policy,

@@ -77,7 +77,8 @@ def _head(explained: Explanation) -> Iterator[str]:
     if decision.slice is not None:
         yield f"  slice        {decision.slice}"
     if explained.erased_at is not None:
-        yield f"  erased on request, {explained.erased_at.isoformat(timespec='seconds')}"
+        asked = "on request" if explained.erased_by is None else f"as {explained.erased_by} asked"
+        yield f"  erased {asked}, {explained.erased_at.isoformat(timespec='seconds')}"
     yield f"  served by    tier {decision.served.tier} ({_name(explained, decision.served.tier)})"
 
 

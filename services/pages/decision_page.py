@@ -20,6 +20,7 @@ from services.pages.numbers import percent
 from services.pages.rendering import document_shown
 from store.errors import BundleDamaged, BundleUnknown, ShardRefused
 from store.ledger import ledger
+from store.ledger.erased import erased_by
 from store.ledger.ledger import Leaf
 from store.releases import bundles, cascades
 from store.releases.bundles import BundleRecord
@@ -68,6 +69,7 @@ class DecisionPage:
     certificate: dict[str, Any] | None
     instead: Counterfactual | None  # by today's champion; None where there is none, or it cannot be read
     leaves: tuple[Leaf, ...]  # what the ledger says of it
+    erased_by: str | None  # None = not erased, or before that was recorded
 
 
 def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
@@ -96,6 +98,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
         certificate=None if record is None else document_shown(record.document).get("certificate"),
         instead=_instead(session, decision),
         leaves=ledger.leaves_of(session, str(decision_id)),
+        erased_by=erased_by(session, decision_id),
     )
 
 

@@ -28,12 +28,12 @@ class Erased:
     log_emptied: bool  # False = SQLite's log still holds what was erased
 
 
-def erase(engine: Engine, settings: Settings, decision: UUID, *, now: datetime) -> Erased:
-    """Erase what is personal of a decision. Raises DecisionUnknown."""
+def erase(engine: Engine, settings: Settings, decision: UUID, *, by: str, now: datetime) -> Erased:
+    """Erase what is personal of a decision, as somebody asks. Raises DecisionUnknown."""
     with transaction(engine) as session:
         hold_files(session, alone=True)
         recall(session, [decision], now=now)
-        erased = erase_decision(session, decision, now=now)
+        erased = erase_decision(session, decision, by=by, now=now)
         old = blank_vectors(session, erased.vectors)
         old += erase_from_files(session, decision, settings.shards_url, now=now)
         leftovers = remove_leftovers(session, settings.shards_url, decision, now=now, spare=old)

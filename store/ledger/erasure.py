@@ -4,8 +4,9 @@ Gone are prompt, its hash, answers, external id, where its vectors lie, labels t
 external id, and the salt and payload of every ledger leaf that may hold one of these; of the leaf
 of its batch, the row's salt. Left are signals, verdicts, costs and correctness, so no figure and no
 certificate moves, and the hashes, so every sealed root still verifies. A new leaf states what is
-left, and one of kind `erasure` names what was emptied: what is empty and none names was tampered
-with. The vectors themselves are in shards: the places returned are for the caller to overwrite.
+left, and one of kind `erasure` names what was emptied, and who asked for it: what is empty and none
+names was tampered with. The vectors themselves are in shards: the places returned are for the
+caller to overwrite.
 """
 
 from dataclasses import dataclass
@@ -42,11 +43,12 @@ class Erased:
     leaves: int  # of the ledger, that lost what they say of it
 
 
-def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Erased:
-    """Erase what is personal of a decision, and say so in the ledger. Raises DecisionUnknown.
+def erase_decision(session: Session, decision_id: UUID, *, by: str, now: datetime) -> Erased:
+    """Erase what is personal of a decision, and say so in the ledger, with who asked for it. Raises
+    DecisionUnknown.
 
-    Erasing again changes nothing more. A copy that is sent later finds the id taken, and is
-    dropped.
+    No reason is kept: it would name whom it is about. Erasing again changes nothing more. A copy
+    that is sent later finds the id taken, and is dropped.
     """
     row = session.execute(
         select(DecisionRow.cascade, DecisionRow.external_id, DecisionRow.trace_id, DecisionRow.erased_at).where(
@@ -65,7 +67,7 @@ def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Era
     _clear(session, decision_id, now)
     forget_decision(session, row.cascade, decision_id)  # answers that are gone are the same no more
     leaves.note_stored(session, coverage.of_model(DecisionRow), [(decision_id,)], now=now)
-    note = {"decision": str(decision_id), "erased_at": now.isoformat(), "leaves": emptied}
+    note = {"decision": str(decision_id), "erased_at": now.isoformat(), "by": by, "leaves": emptied}
     ledger.append_leaf(session, row.cascade, "erasure", str(decision_id), documents.write(note), now=now)
     return Erased(decision_id=decision_id, vectors=vectors, leaves=len(emptied))
 

@@ -50,7 +50,7 @@ def test_what_was_erased_is_in_no_file_of_the_database(tmp_path: Path, cast: Any
         add_decisions(session, [sent], received_at=cast.at(1))
     assert files_with_it() != []
     with transaction(engine) as session:
-        erase_decision(session, sent.id, now=cast.at(2))
+        erase_decision(session, sent.id, by="ada", now=cast.at(2))
     assert forget_past(engine)
     assert files_with_it() == []
     engine.dispose()

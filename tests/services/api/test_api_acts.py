@@ -2,13 +2,14 @@
 the command line tells.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from factories import make_comparison
 from knowgate.spec import Approval, Promotion
@@ -17,8 +18,9 @@ from services.settings import Auth, Settings
 from services.web.app import create_app
 from store.engine import reading, transaction
 from store.releases import cascades
-from store.releases.cascade_acts import TRAININGS, last_act
+from store.releases.cascade_acts import TRAININGS, freeze_in_force, last_act
 from store.releases.promotions import Outcome
+from store.tables import LedgerLeafRow
 from store.tokens import TokenRole, create_token
 from tests.services.deployment_of_jobs import Deployment
 
@@ -135,3 +137,85 @@ def test_what_says_nothing_or_too_much_is_refused_by_name(deployment: Deployment
     answer = call.client.post("/v1/cascades/nobody/stop", json={"reason": "x"})  # type: ignore[attr-defined]
     assert (answer.status_code, answer.json()["error"]["field"]) == (404, "cascade")
     assert deployment.history == ()
+
+
+@pytest.mark.parametrize("act", ["approve", "decline", "unfreeze"])
+def test_who_only_reads_or_sends_changes_nothing(deployment: Deployment, call: Call, act: str) -> None:
+    bundle = waiting(deployment, "waits")
+    call("freeze", duration="2d")
+    before = deployment.history
+    body = {"reason": "a test"} | ({} if act == "unfreeze" else {"bundle": bundle})
+    for role in (TokenRole.READ, TokenRole.INGEST):
+        answer = as_role(deployment, call, role, act, body)
+        assert answer.status_code == 403 and role.value in answer.json()["error"]["message"]
+    assert deployment.history == before and deployment.in_force.champion is None
+    with reading(deployment.engine) as session:
+        assert freeze_in_force(session, "quiz", now=deployment.now) is not None
+    assert as_role(deployment, call, TokenRole.ADMIN, act, body).status_code == 200
+
+
+def test_who_approves_and_who_declines_is_in_the_history_and_in_the_ledger(deployment: Deployment, call: Call) -> None:
+    declined = waiting(deployment, "declined")
+    assert call("decline", bundle=declined, reason="it was made for a sale")["challenger"] is None
+    approved = waiting(deployment, "approved")
+    call("approve", bundle=approved, reason="looked at by two")
+    said = [(row.outcome, row.bundle, row.decided_by, row.reason) for row in deployment.history if row.decided_by]
+    assert said == [
+        (Outcome.REFUSED, declined, "pager", "it was made for a sale"),
+        (Outcome.PROMOTED, approved, "pager", said[1][3]),
+    ]
+    assert "looked at by two" in said[1][3]
+    stated = [one for one in in_ledger(deployment, "promotion") if one.get("decided_by")]
+    assert [(one["decided_by"], one["bundle"]) for one in stated] == [("pager", declined), ("pager", approved)]
+    assert [one["reason"] for one in stated] == [reason for *_, reason in said]
+
+
+def test_approve_and_decline_are_refused_where_nothing_waits(deployment: Deployment, call: Call) -> None:
+    bundle = waiting(deployment, "waits")
+    call("approve", bundle=bundle)
+    before = deployment.history
+    assert "only a certified one that waits is answered so" in call("approve", 409, bundle=bundle)
+    assert "only a certified one that waits is answered so" in call("decline", 409, bundle=bundle)
+    assert "no bundle has an id that starts with" in call("decline", 422, bundle="ffff")
+    assert "bundle" in call("approve", 422) and "say it in words" in call("decline", 422, bundle=bundle, reason=" ")
+    assert deployment.history == before
+
+
+def test_who_ends_a_freeze_is_in_the_ledger_and_the_challenger_that_waited_comes_in_force(
+    deployment: Deployment, call: Call
+) -> None:
+    call("freeze", duration="2d", reason="a sale")
+    bundle = deployment.certified("waits")
+    deployment.tick()
+    assert deployment.in_force.champion is None
+    assert call("unfreeze", reason="the sale is over")["frozen"] is None
+    deployment.tick()
+    assert deployment.in_force.champion == bundle
+    said = [(one["act"], one["by"], one["reason"]) for one in in_ledger(deployment, "cascade_act")]
+    assert said == [("frozen", "pager", "a sale"), ("unfrozen", "pager", "the sale is over")]
+    assert "is not frozen" in call("unfreeze", 409)
+    assert len(in_ledger(deployment, "cascade_act")) == 2
+
+
+def waiting(deployment: Deployment, name: str) -> str:
+    """A bundle that passed the check and awaits a person's word."""
+    with transaction(deployment.engine) as session:
+        spec = replace(cascades.cascade(session, "quiz"), promotion=Promotion(approval=Approval.MANUAL))
+        cascades.apply_cascade(session, spec, now=deployment.now)
+    bundle = deployment.certified(name)
+    deployment.tick()
+    return bundle
+
+
+def as_role(deployment: Deployment, call: Call, role: TokenRole, act: str, body: dict[str, str]) -> Any:
+    with transaction(deployment.engine) as session:
+        token = create_token(session, role.value, role, deployment.now)
+    headers = {"Authorization": f"Bearer {token}"}
+    return call.client.post(f"/v1/cascades/quiz/{act}", json=body, headers=headers)  # type: ignore[attr-defined]
+
+
+def in_ledger(deployment: Deployment, kind: str) -> list[Any]:
+    """What the ledger states of rows of this kind, oldest first."""
+    with reading(deployment.engine) as session:
+        leaves = session.scalars(select(LedgerLeafRow).where(LedgerLeafRow.kind == kind).order_by(LedgerLeafRow.id))
+        return [json.loads(leaf.payload or "") for leaf in leaves]

@@ -12,7 +12,7 @@ from knowgate import Bundle, Decision
 from services.clock import SimulatedClock
 from services.jobs.job import JobContext, run_due
 from services.jobs.seal import SealJob
-from services.settings import Auth, Settings
+from services.settings import Auth, Settings, operator
 from store.engine import reading, transaction
 from store.ledger import verifications
 from store.tokens import TokenRole, create_token
@@ -70,7 +70,7 @@ def test_a_declaration_is_put_in_force_as_it_is_said_or_not_at_all(client: TestC
 
 
 def test_an_erased_decision_keeps_its_figures_and_nobody_s_words(
-    client: TestClient, engine: Engine, trivia: str, decision: Callable[..., Decision]
+    client: TestClient, engine: Engine, settings: Settings, trivia: str, decision: Callable[..., Decision]
 ) -> None:
     sent = decision()
     with transaction(engine) as session:
@@ -80,7 +80,8 @@ def test_an_erased_decision_keeps_its_figures_and_nobody_s_words(
     with reading(engine) as session:
         left = stored_decision(session, sent.id).decision
     assert left.external_id is None and left.attempts[0].signals.p_t == 0.5
-    assert "q0" not in client.get(f"/v1/decisions/{sent.id}").text
+    shown = client.get(f"/v1/decisions/{sent.id}")
+    assert "q0" not in shown.text and shown.json()["erased_by"] == operator(settings)
     assert client.post(f"/v1/decisions/{str(sent.id).replace('-7', '-4')}/erase").status_code == 404
 
 

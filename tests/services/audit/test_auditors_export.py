@@ -192,7 +192,7 @@ def test_an_erasure_leaves_heads_and_exports_from_before_it_verifiable(
     with transaction(engine) as session:
         named = find_decision(session, "facts", "q5")
         assert named is not None and "q5" in (tmp_path / "before" / "leaves.jsonl").read_text()
-        erase_decision(session, named.id, now=START + 10 * HOUR)
+        erase_decision(session, named.id, by="ada", now=START + 10 * HOUR)
         ledger.seal_all(session, now=START + 11 * HOUR)
     deployed.export(tmp_path / "after")
     for name in ("before", "after"):

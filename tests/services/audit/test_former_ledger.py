@@ -76,7 +76,7 @@ def test_what_was_sealed_before_keeps_verifying_and_what_comes_after_does(upgrad
     schema.upgrade(upgraded)  # as at every start
     with transaction(upgraded) as session:
         newest = [decision for decision in decisions_between(session, NAME, AGES) if decision.prompt is not None][-1]
-        erasure.erase_decision(session, newest.id, now=START + timedelta(days=2))
+        erasure.erase_decision(session, newest.id, by="ada", now=START + timedelta(days=2))
         seal_all(session, now=START + timedelta(days=2))
     assert problems(upgraded) == ()
 

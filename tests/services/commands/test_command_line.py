@@ -346,7 +346,7 @@ def test_an_erased_decision_leaves_its_figures_and_nothing_personal(
         ]
         add_shard(session, "trivia", shard.url, shard.sha256, rows, dimension=4, now=target.occurred_at)
     run("erase", "q0", "--cascade", "trivia", stdin="n\n", code=1)
-    done = printed(run("erase", "q0", "--cascade", "trivia", "--yes", "--json"))
+    done = printed(run("erase", "q0", "--cascade", "trivia", "--by", "grace", "--yes", "--json"))
     assert (done["decision"], done["vectors"]) == (str(target.id), 1)
     with reading(engine) as session:
         kept = decisions.decision(session, target.id)
@@ -359,6 +359,7 @@ def test_an_erased_decision_leaves_its_figures_and_nothing_personal(
     np.testing.assert_array_equal(read_rows(places[neighbour.id].url, [0, 1]), [[0] * 4, [1] * 4])
     assert [leaf.version for leaf in leaves if leaf.kind == "decision"] == [3, 2]
     assert row is not None and row.salt is None
+    assert "erased as grace asked" in run("audit", "explain", str(target.id), code=3).stdout
     run("erase", "no-id", code=2)
     run("erase", "q0", "--cascade", "trivia", "--yes", code=2)
 

@@ -113,7 +113,7 @@ def test_what_is_erased_is_in_no_file_of_a_day(context: JobContext, clock: Simul
     assert texts_in(tmp_path) == {"prompt of day 0", "prompt of day 1"}
     with transaction(engine) as session:
         hold_files(session, alone=True)
-        erase_decision(session, first.id, now=context.clock.now())
+        erase_decision(session, first.id, by="ada", now=context.clock.now())
         old = erase_from_files(session, first.id, context.settings.shards_url, now=context.clock.now())
     remove_files(old)
     assert old == (before.url,)
@@ -121,7 +121,7 @@ def test_what_is_erased_is_in_no_file_of_a_day(context: JobContext, clock: Simul
     assert (after.erased, after.decisions, after.changed_at) == (1, 2, None)
     with transaction(engine) as session:
         hold_files(session, alone=True)
-        erase_decision(session, second.id, now=context.clock.now())
+        erase_decision(session, second.id, by="ada", now=context.clock.now())
         remove_files(erase_from_files(session, second.id, context.settings.shards_url, now=context.clock.now()))
     assert texts_in(tmp_path) == {"prompt of day 1"}
     with reading(engine) as session:

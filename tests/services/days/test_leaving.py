@@ -125,7 +125,7 @@ def test_a_decision_that_left_is_erased(engine: Engine, made: list[Decision], tm
     with transaction(engine) as session:
         hold_files(session, alone=True)
         recall(session, [made[0].id], now=LATER)
-        erase_decision(session, made[0].id, now=LATER)
+        erase_decision(session, made[0].id, by="ada", now=LATER)
         old = erase_from_files(session, made[0].id, base, now=LATER)
     remove_files(old)
     with reading(engine) as session:

@@ -167,7 +167,7 @@ def test_an_endpoint_that_is_down_is_asked_again(engine: Engine, context: JobCon
 def test_what_was_erased_is_not_given_away(engine: Engine, context: JobContext, collector: Collector) -> None:
     gone, kept = answered(engine, 1), answered(engine, 0)
     with transaction(engine) as session:
-        erase_decision(session, gone.id, now=NOW)
+        erase_decision(session, gone.id, by="ada", now=NOW)
     seal(engine)
     assert ExportSweep().run(context) == 1
     assert {event["gen_ai.response.id"] for event in collector.events()} == {str(kept.id)}

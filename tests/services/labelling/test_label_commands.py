@@ -321,7 +321,7 @@ def test_a_grader_is_corrected_by_a_gold_subsample(
 def erase(engine: Engine, traffic: tuple[Decision, ...]) -> None:
     with transaction(engine) as session:
         for decision in traffic:
-            erase_decision(session, decision.id, now=NOW)
+            erase_decision(session, decision.id, by="ada", now=NOW)
 
 
 @pytest.mark.slow

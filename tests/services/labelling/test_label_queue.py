@@ -104,7 +104,7 @@ def test_only_answers_that_teach_are_drawn(engine: Engine, spec: CascadeSpec) ->
             for one, tier in said
         ]
         assert add_labels(session, labels, received_at=NOW).stored == 3
-        erase_decision(session, gone.id, now=NOW)
+        erase_decision(session, gone.id, by="ada", now=NOW)
     assert [row for row in drawn(engine, rate=1.0) if row[0] != "q5"] == [
         ("q0", 0, 1.0),
         ("q0", 1, 1.0),

@@ -74,7 +74,7 @@ def shard_files(base: str) -> set[str]:
 def erase(engine: Engine, one: Held) -> tuple[str, ...]:
     with transaction(engine) as session:
         hold_files(session, alone=True)
-        erased = erase_decision(session, one.id, now=NOW)
+        erased = erase_decision(session, one.id, by="ada", now=NOW)
         return blank_vectors(session, erased.vectors)
 
 

@@ -63,7 +63,7 @@ elif what == "sweep":
 else:
     with transaction(engine) as session:
         hold_files(session, alone=True)
-        erased = erase_decision(session, UUID(what), now=now)
+        erased = erase_decision(session, UUID(what), by="ada", now=now)
         old = blank_vectors(session, erased.vectors)
         remove_leftovers(session, base, UUID(what), now=now, spare=old)
     remove_files(old)

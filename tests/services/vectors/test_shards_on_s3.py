@@ -126,7 +126,7 @@ def test_pushed_merged_erased_and_swept(engine: Engine, base: str) -> None:
     gone, kept = pushed[7], pushed[:7] + pushed[8:]
     with transaction(engine) as session:
         hold_files(session, alone=True)
-        old = blank_vectors(session, erase_decision(session, gone.id, now=now).vectors)
+        old = blank_vectors(session, erase_decision(session, gone.id, by="ada", now=now).vectors)
         remove_leftovers(session, base, gone.id, now=now, spare=old)
     remove_files(old)
     assert gone.values.tobytes() not in bytes_under(base)

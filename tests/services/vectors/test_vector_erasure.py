@@ -133,7 +133,7 @@ def test_an_erasure_that_died_before_it_removed_the_old_file_is_finished_by_runn
     pushed = push(engine, base, 4, seed=0)
     with transaction(engine) as session:
         hold_files(session, alone=True)
-        blank_vectors(session, erase_decision(session, pushed[0].id, now=NOW).vectors)
+        blank_vectors(session, erase_decision(session, pushed[0].id, by="ada", now=NOW).vectors)
     assert len(files_with(Path(base), pushed[0].values)) == 1, "committed, and the old file still there"
     assert run("erase", str(pushed[0].id), "--yes") | {"decision": ""} == {
         "decision": "",

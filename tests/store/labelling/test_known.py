@@ -122,7 +122,7 @@ def test_what_is_received_or_erased_after_hours_were_counted_counts(session: Ses
     assert kept.said(cast.at(3001)) == 2  # labels came
     add_decisions(session, [late], received_at=cast.at(3002))
     assert kept.said(cast.at(3002)) == 3 and kept.said(cast.at(3001)) == 2  # a decision came
-    erase_decision(session, same.id, now=cast.at(3003))
+    erase_decision(session, same.id, by="ada", now=cast.at(3003))
     assert kept.said(cast.at(3003)) == 2  # answers are gone
     kept.keep(cast.at(3100))
     assert len(kept_hours(session, kept.question, kept.window, as_of=cast.at(3100))) == 48
