@@ -154,7 +154,7 @@ def test_a_first_token_that_is_sure_of_wrong_answers_is_warned_of_with_its_cure(
         path.write_text("\n".join(",".join(row) for row in rows) + "\n")
         given = advice(path)
         (warning,) = given.warnings
-        assert "of tier 0 (m0) is 0.9 or more on 100% of 4000 labelled answers, and only 6" in warning
+        assert "of tier 0 (m0) is 0.9 or more on 100 % of 4000 labelled answers, and only 6" in warning
         assert 'p_t_kind = "mean"' in warning and "P(IK)" in warning and ("as it seems" in warning) == seems
         assert given.recommendation is Recommendation.CASCADE  # a warning decides nothing
     shown = CliRunner().invoke(app, ["advise", str(path), "--prices", CHEAP]).stdout
