@@ -54,7 +54,7 @@ def day_bars(counts: Mapping[tuple[date, str], int], *, first: date, last: date)
     return DayBars(
         names=tuple((name, tone % TONES) for tone, name in enumerate(names)),
         bars=tuple(bars),
-        x_ticks=tuple(Tick(at=round((at + 0.5) * each, 2), text=f"{days[at]:%d %b}") for at in shown),
+        x_ticks=tuple(Tick(at=round((at + 0.5) * each, 2), text=f"{days[at]:%-d %b}") for at in shown),
         y_ticks=tuple(Tick(at=y(tick), text=count(tick)) for tick in ticks if tick == int(tick)),
     )
 
@@ -72,7 +72,7 @@ def _of_day(day: date, counts: Sequence[tuple[str, int]], x: float, each: float,
                     width=round(each * (1 - GAP), 2),
                     height=round(bottom - top, 2),
                     tone=tone % TONES,
-                    tooltip=f"{day:%d %b}: {count(number)} of {name}",
+                    tooltip=f"{day:%-d %b}: {count(number)} of {name}",
                 )
             )
     return bars

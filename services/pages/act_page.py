@@ -21,6 +21,7 @@ from services.settings import Settings
 from store.engine import transaction
 from store.errors import CascadeUnknown
 from store.releases import assignments, bundles, cascades
+from store.releases.bundles import BundleStatus
 
 FIELDS = ("bundle", "duration", "reason", "despite_alarm", "insist", "confirm")  # of a form
 LONGEST = 500  # characters of a reason
@@ -69,7 +70,7 @@ class Choice:
     """A bundle that may be chosen."""
 
     bundle: str
-    status: str
+    status: BundleStatus
     created_at: datetime
     sentence: str  # what it promises
     condemned: str | None  # by what
@@ -135,7 +136,7 @@ def act_page(session: Session, name: str, act: Act, *, bundle: str | None = None
     choices = tuple(
         Choice(
             bundle=record.id,
-            status=record.status.value,
+            status=record.status,
             created_at=record.created_at,
             sentence=promised_with_load(session, current, certificate_of(record)),
             condemned=against.get(record.id),

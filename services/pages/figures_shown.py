@@ -18,6 +18,7 @@ TITLES = {
     "savings_tokens": "Tokens saved",
     "savings_of_all_usd": "Cost saved of the whole bill",
     "savings_of_all_gflops": "Computation saved of the whole bill",
+    "saved_usd": "Money saved",
     "drop": "Accuracy lost against always asking the large model",
     "accuracy_cascade": "Accuracy",
     "accuracy_last": "Accuracy of the large model alone",
@@ -43,6 +44,9 @@ TITLES = {
     "latency_p95_ms": "95 % of the answers take at most",
     "escalation_added_p50_ms": "Sending on adds at most, to half of what is sent on",
     "escalation_added_p95_ms": "Sending on adds at most, to 95 % of what is sent on",
+    "judge_wrong_called_right": "Wrong answers that the judge calls right",
+    "judge_right_called_wrong": "Right answers that the judge calls wrong",
+    "undeclared_share": "Answered by another model than is declared",
     "ood_only_share": "Sent on only because unlike what the probe has seen",
 }
 REASONS = {reason.value: why for reason, why in GATES.items()}  # after its figure's name

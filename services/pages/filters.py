@@ -9,7 +9,7 @@ from knowgate._wire.shown import shown_url
 from monitoring.names import Rule
 from services.durations import format_duration
 from services.pages import numbers
-from services.pages.words import move_word
+from services.pages.words import move_word, status_word
 from store.releases.promotions import Outcome
 
 
@@ -56,9 +56,11 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "advice": advice,
     "day": day,
     "move": move,
+    "status": status_word,
     "short": numbers.short,
     "number": numbers.amount,
     "share": numbers.percent,
+    "signal": numbers.signal,
     "points": numbers.points,
     "usd": numbers.usd,
     "milliseconds": numbers.milliseconds,

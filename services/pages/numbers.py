@@ -41,6 +41,15 @@ def points(value: float | None) -> str:
     return UNKNOWN if value is None else f"{words.points(value, digits=1)} points"
 
 
+def signal(value: float | None) -> str:
+    """A signal, with as many places as its neighbours have.
+
+    >>> signal(0.66), signal(0.00192), signal(None)
+    ('0.6600', '0.0019', '–')
+    """
+    return UNKNOWN if value is None else _minus(f"{value:.4f}")
+
+
 def usd(value: float | None) -> str:
     """An amount of money, with as many digits as one acts on.
 
@@ -142,6 +151,15 @@ def tick(name: str, value: float) -> str:
     if name.partition(".")[0] in POINTS:
         return _minus(f"{100 * value:.4g}")
     return _minus(f"{100 * value:.4g} %") if is_share(name) else tell(name, value)
+
+
+def unit(name: str) -> str:
+    """What the marks of an axis of this figure leave unsaid.
+
+    >>> unit("drop"), unit("savings_usd")
+    (', in points', '')
+    """
+    return ", in points" if name.partition(".")[0] in POINTS else ""
 
 
 def is_share(name: str) -> bool:

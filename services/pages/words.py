@@ -1,5 +1,6 @@
 """Words for what the store has names for."""
 
+from store.releases.bundles import BundleStatus
 from store.releases.promotions import Outcome
 
 # A challenger that was declined is no harm, and no error.
@@ -16,6 +17,19 @@ _MOVES = {
     Outcome.ABORTED: "Taken back",
     Outcome.FELL_BACK: "Fell back to",
 }
+
+
+# A bundle that was declined is "refused" in the store.
+_STATUSES = {BundleStatus.REFUSED: "declined"}
+
+
+def status_word(status: BundleStatus) -> str:
+    """What a bundle that does not decide now is.
+
+    >>> status_word(BundleStatus.REFUSED), status_word(BundleStatus.SAVES_NOTHING)
+    ('declined', 'saves nothing')
+    """
+    return _STATUSES.get(status, status.value.replace("_", " "))
 
 
 def move_word(outcome: Outcome) -> str:

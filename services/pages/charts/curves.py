@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.pages.charts.chart import Chart, Dot, Mark, Row, Rule, Series
 from services.pages.charts.scales import HEIGHT, Scale, Tick, across, upward
-from services.pages.numbers import percent, tell, tick
+from services.pages.numbers import percent, tell, tick, unit
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -30,7 +30,7 @@ def risk_coverage(curve: Sequence[Place], *, name: str, today: Place | None, rul
     dots = () if today is None else (_today(name, today, x, y),)
     return Chart(
         title="What would be lost, were more or fewer answers kept",
-        symbol=name,
+        symbol=name + unit(name),
         series=(Series(name="by the gate's own order", tone=0, lines=(path,)), *dots),
         x_ticks=tuple(Tick(at=x(share), text=tick("share", share)) for share in _SHARES[1:-1]),
         y_ticks=tuple(Tick(at=y(mark), text=tick(name, mark)) for mark in ticks),

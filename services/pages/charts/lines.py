@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from knowgate._records.records import Window
 from services.pages.charts.chart import TONES, Chart, Dot, Mark, Row, Rule, Series
 from services.pages.charts.scales import HEIGHT, Scale, Tick, of_time, time_ticks, upward
-from services.pages.numbers import between, is_share, tell, tick
+from services.pages.numbers import between, is_share, tell, tick, unit
 from store.watching.figures import FigureRow
 
 DOTTED = 40  # more values than this make a line without dots
@@ -86,19 +86,19 @@ def chart(
     known = [one for values in lines.values() for one in values if one.value is not None]
     if not known or frame is None:
         return None
-    unit = next(iter(lines))
+    first = next(iter(lines))
     bounds = [bound for one in known for bound in (one.value, one.low, one.high) if bound is not None]
-    y, ticks = upward([*bounds, *(value for value, _ in rules)], most=1.0 if is_share(unit) else None)
+    y, ticks = upward([*bounds, *(value for value, _ in rules)], most=1.0 if is_share(first) else None)
     x = of_time(frame.window)
     called = {name: (names or {}).get(name, name.rpartition(".")[2].replace("_", " ")) for name in lines}
     return Chart(
         title=title,
-        symbol=", ".join(lines) if len(lines) <= 2 else unit.partition(".")[0],
+        symbol=(", ".join(lines) if len(lines) <= 2 else first.partition(".")[0]) + unit(first),
         series=tuple(
             _line(name, called[name], place % TONES, values, x, y) for place, (name, values) in enumerate(lines.items())
         ),
         x_ticks=time_ticks(frame.window),
-        y_ticks=tuple(Tick(at=y(mark), text=tick(unit, mark)) for mark in ticks),
+        y_ticks=tuple(Tick(at=y(mark), text=tick(first, mark)) for mark in ticks),
         zero=y(0.0) if ticks[0] < 0 < ticks[-1] else None,
         marks=frame.marks,
         rules=tuple(Rule(y=y(value), text=text) for value, text in rules),

@@ -88,7 +88,7 @@ def test_the_bundles_of_a_cascade_are_listed_with_what_they_promise(
 ) -> None:
     text = page(client, "/cascades/trivia/bundles")
     assert text.index(challenger.id) < text.index(promoted.id)
-    assert "in force" in text and "refused" in text and "38.1 %" in text
+    assert "in force" in text and "declined" in text and "refused" not in text and "38.1 %" in text
     assert "nothing is promised" in text  # of the champion, which carries no certificate
 
 

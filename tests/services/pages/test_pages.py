@@ -422,5 +422,5 @@ def test_the_reference_lists_every_address(client: TestClient) -> None:
 def test_a_figure_without_an_interval_stands_with_its_value_and_the_reason(client: TestClient) -> None:
     text = page(client, "/cascades/trivia/figures")
     (row,) = [line for line in text.split("<tr>") if "answered, by its scores" in line]
-    assert ">87.5 %<" in row and "<td></td>" in row  # a value, and no interval
+    assert ">87.5 %<" in row and '<td class="when"></td>' in row  # a value, and no interval
     assert "no interval: of 3 of 9 scores" in row and "None" not in row
