@@ -90,6 +90,8 @@ def faults(browser: Any, url: str, page: Page, axe: str) -> list[object]:
         opened.goto(url + page.path)
         if opened.evaluate("document.documentElement.scrollWidth") > width:
             found.append((page.name, f"wider than {width} pixels"))
+        if opened.evaluate("(nav => nav && nav.scrollWidth > nav.clientWidth)(document.querySelector('.top nav'))"):
+            found.append((page.name, f"its places are cut off at {width} pixels"))
         opened.evaluate(axe)
         found += [(page.name, scheme, *one) for one in opened.evaluate(FAULTS) if one[0] in SERIOUS]
         context.close()
