@@ -88,11 +88,13 @@ def quiet() -> None:
 def _run_evidently(parts: ReportParts) -> Any:
     """Evidently's snapshot of all drift and all cohorts."""
     quiet()
+    import plotly.io
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
     from monitoring.reports.cohort_metrics import CohortDataset
 
+    plotly.io.templates.default = None  # every chart would carry all of its styling, and none is kept
     limits = {
         f"{parts.day.spec.tiers[tier].name}.{column}": limit
         for tier, sides in parts.sides.items()
