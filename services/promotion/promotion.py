@@ -32,7 +32,7 @@ from knowgate._bundles.bundle_documents import (
 )
 from knowgate.spec import PromiseKind, TargetKind
 from monitoring.alarms.looks import LEAST_DECISIONS, SinceRing
-from monitoring.words import short, to_tenths
+from monitoring.words import points, short, to_tenths
 from store.releases.rings import RingRecord
 
 SAVINGS_TOLERANCE = 0.01  # of the last tier's cost: a smaller loss is noise
@@ -196,7 +196,8 @@ def _ground_since(
             f"{finding} ({LEAST_DECISIONS} are needed on which every tier ran)" if since is None else finding,
         )
     if since.target is TargetKind.MAX_ACCURACY_DROP:
-        finding = f"it would lose {since.estimate:+.4f} accuracy, at most {since.target_value} are promised"
+        lost, promised = points(since.estimate, digits=2), points(since.target_value)
+        finding = f"it would lose {lost} points of accuracy, at most {promised} are promised"
     else:
         right, promised = to_tenths(since.estimate), to_tenths(since.target_value)
         finding = f"what it would retain is right in {right}, {promised} are promised"

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus
 from knowgate.spec import OnRisk, TargetKind
-from monitoring.words import short, to_tenths
+from monitoring.words import points, short, to_tenths
 from services.promotion.fallback import most_cautious
 from services.promotion.lapses import certificate_of
 from services.promotion.load import load_of
@@ -125,7 +125,8 @@ def promised(certificate: CertificateDocument | None) -> str:
             saved += f" ({to_tenths(certificate.savings_low)} to {to_tenths(certificate.savings_high)})"
     drop = certificate.target is TargetKind.MAX_ACCURACY_DROP
     what = "lose at most" if drop else "be right in what is kept in at least"
-    promise = f"{what} {to_tenths(certificate.target_value)}{' of accuracy' if drop else ''}"
+    value = certificate.target_value
+    promise = f"{what} {points(value, digits=1)} points of accuracy" if drop else f"{what} {to_tenths(value)}"
     return (
         f"It would keep {kept} of the queries, save {saved} of the last tier's cost, and {promise}, with confidence "
         f"{to_tenths(1 - certificate.delta)}, shown on {certificate.n:,} decisions."

@@ -52,6 +52,7 @@ def test_the_page_of_an_observed_cascade_says_what_is_missing_and_what_would_be_
     deployment.certified("first")
     shown = page(browser, "/cascades/quiz")
     assert "save 30.0 % of the last tier" in shown and "with confidence 80.0 %, shown on 1,000 decisions" in shown
+    assert "lose at most" in shown and "points of accuracy" in shown
     assert 'href="/cascades/quiz/resume"' in shown
 
 
