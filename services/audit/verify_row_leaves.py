@@ -21,6 +21,7 @@ from store.sealing.coverage import Cover
 from store.sealing.row_leaves import Said, Sealed
 
 _LEAF = "ledger_leaf"
+_COMPARED = 1000  # rows at a time: so few stay in the processor's cache
 ALTERED = "the row was altered: it is not what was sealed of it"
 
 
@@ -47,7 +48,7 @@ def check_row_leaves(
             if one.cover in covers:
                 alike.setdefault((one.cover, one.said.columns, one.said.parts), []).extend(sealed)
         for (cover, columns, parts), sealed_alike in alike.items():
-            for some in batched(sealed_alike, PAGE):
+            for some in batched(sealed_alike, _COMPARED):
                 _compare(session, findings, cover, (columns, parts), some)
 
 

@@ -88,7 +88,7 @@ class Cover:
         """What names a row in its leaves: its primary key as text. `row` holds Python values, or a
         leaf's texts.
         """
-        return "/".join(_quoted(_key_text(row[name])) for name in self.keys)
+        return "/".join(key_text(row[name]) for name in self.keys)
 
     def key(self, subject: str) -> tuple[Any, ...]:
         """The primary key that a subject names. Raises ValueError where it names none."""
@@ -96,11 +96,13 @@ class Cover:
         return tuple(_key_value(self.table.c[name], text) for name, text in zip(self.keys, texts, strict=True))
 
 
-def _quoted(text: str) -> str:
+def key_text(value: object) -> str:
+    """A value of a primary key as a subject says it."""
+    text = _plain_text(value)
     return text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE)
 
 
-def _key_text(value: object) -> str:
+def _plain_text(value: object) -> str:
     if value.__class__ is str or value.__class__ is UUID:
         return str(value)
     if isinstance(value, bool):

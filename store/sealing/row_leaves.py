@@ -28,7 +28,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
-from store.sealing import merkle, row_texts
+from store.sealing import merkle, row_texts, states
 from store.sealing.coverage import Cover
 from store.sealing.inserts import inserts, table_of
 from store.tables import LedgerLeafRow
@@ -71,10 +71,10 @@ def note_batch(
     batches: dict[tuple[str, datetime], list[Mapping[str, Any]]] = {}
     for row in rows:
         batches.setdefault((row.get("cascade", ""), row["received_at"]), []).append(row)
-    text_of = row_texts.writer(cover, cover.columns, _part_columns(cover))
+    write = row_texts.writer(cover, cover.columns, _part_columns(cover))
     made = []
     for (cascade, received_at), batch in sorted(batches.items()):
-        texts = sorted((cover.subject(row), text_of(row, parts.get(row[cover.keys[0]], ()))) for row in batch)
+        texts = sorted(zip(states.subjects(cover, batch, raw=False), write(batch, parts), strict=True))
         made.append(leaf_row(cover, cascade, received_at, texts))
     for insert, parameters in inserts(session, table_of(LedgerLeafRow), made):
         session.execute(insert, parameters)

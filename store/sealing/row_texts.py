@@ -6,11 +6,14 @@ it is made of what is about to be written or of what either database gives back.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from store.sealing import states
@@ -19,40 +22,59 @@ from store.sealing.inserts import is_postgresql
 from store.sealing.states import Row, same
 
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-Write = Callable[[Row, Sequence[Row]], bytes]
+Parts = Mapping[Any, Sequence[Row]]  # by the first key of the row that they are a part of
+Write = Callable[[Sequence[Row], Parts], list[bytes]]
 
 
 def writer(cover: Cover, columns: Sequence[str], parts: Sequence[str], *, raw: bool = False) -> Write:
-    """What makes a row's text of these columns, and of these of its parts.
+    """What makes the texts of rows, of these of their columns and of their parts. It keeps what
+    values became, so it is for one page of rows.
 
     `raw`: rows are as SQLite's driver gives them. Raises KeyError for a column that is not there.
     """
-    values_of = _values(states.encoders(cover.table, tuple(columns), raw))
+    of_rows = _columns(cover.table, columns, raw)
     part = cover.part
     if part is None:
-        return lambda row, own: _json(values_of(row)).encode()
-    values_of_part = _values(states.encoders(part.table, tuple(parts), raw))
+        return lambda rows, _: [text.encode() for text in _lists(of_rows(rows))]
+    of_parts = _columns(part.table, parts, raw)
     keys = [parts.index(item.name) for item in part.table.primary_key if item.name != part.parent]
 
-    def write(row: Row, own: Sequence[Row]) -> bytes:
-        said = sorted((values_of_part(one) for one in own), key=lambda said: [str(said[at]) for at in keys])
-        return _json([*values_of(row), said]).encode()
+    def write(rows: Sequence[Row], own: Parts) -> list[bytes]:
+        groups = [own.get(row[cover.keys[0]], ()) for row in rows]
+        said = of_parts([one for group in groups for one in group])
+        ordered = zip(_lists([said[at] for at in keys]), _lists(said), strict=True)
+        lists = (",".join(text for _, text in sorted(islice(ordered, len(group)))) for group in groups)
+        return [text.encode() for text in _lists([*of_rows(rows), (f"[{one}]" for one in lists)])]
 
     return write
 
 
-def _values(encoders: Sequence[tuple[str, states.Encoder]]) -> Callable[[Row], list[Any]]:
-    names, ways = tuple(name for name, _ in encoders), tuple(encode for _, encode in encoders)
-    of = itemgetter(*names)
+def _lists(columns: Iterable[Iterable[str]]) -> list[str]:
+    """Each row as a JSON list, of the JSON of its values by column."""
+    return [f"[{line}]" for line in map(",".join, zip(*columns, strict=True))]
 
-    def values(row: Row) -> list[Any]:
-        try:
-            return [None if value is None else encode(value) for encode, value in zip(ways, of(row), strict=True)]
-        except states.NOT_OF_ITS_TYPE:
-            said = states.encoded(encoders, row)
-            return [said.get(name) for name in names]
 
-    return values
+def _columns(table: Table, names: Sequence[str], raw: bool) -> Callable[[Sequence[Row]], list[list[str]]]:
+    """What makes the JSON of the values of these columns, one column after the other."""
+    ways = [(itemgetter(name), _texts(encode)) for name, encode in states.encoders(table, tuple(names), raw)]
+    return lambda rows: [texts(map(of, rows)) for of, texts in ways]
+
+
+def _texts(encode: states.Encoder) -> Callable[[Iterable[Any]], list[str]]:
+    """What makes the JSON of a column's values: what they became is kept, but of numbers, which
+    hardly repeat, and of documents to be written, which cannot be looked up.
+    """
+
+    def text(value: Any) -> str:
+        return "null" if value is None else _json(states.read_by(encode, value))
+
+    def numbers(values: Iterable[Any]) -> list[str]:
+        return [repr(one) if one.__class__ is float and 0.0 < abs(one) < math.inf else text(one) for one in values]
+
+    if encode is states.number:
+        return numbers
+    kept = text if encode is states.as_json else cache(text)
+    return lambda values: list(map(kept, values))
 
 
 def read_texts(
@@ -64,13 +86,12 @@ def read_texts(
     raw = not is_postgresql(session)
     write = writer(cover, columns, parts, raw=raw)
     rows, own = states.read_rows(session, cover, keys)
+    texts: dict[str, bytes | None] = dict(zip(states.subjects(cover, rows, raw), write(rows, own), strict=True))
     added = _Added(cover, columns, parts, raw=raw)
-    key_encoders = states.encoders(cover.table, cover.keys, raw)
-    texts: dict[str, bytes | None] = {}
-    for row in rows:
-        its = own.get(row[cover.keys[0]], ())
-        subject = cover.subject(states.encoded(key_encoders, row))
-        texts[subject] = write(row, its) if added.untouched(row, its) else None
+    if added.any:
+        for subject, row in zip(list(texts), rows, strict=True):
+            if not added.untouched(row, own.get(row[cover.keys[0]], ())):
+                texts[subject] = None
     return texts
 
 
@@ -85,6 +106,10 @@ class _Added:
             later = tuple(name for name in cover.part.columns if name not in parts)
             self._parts = [(states.encoders(cover.part.table, later, raw), cover.part.table)] if later else []
 
+    @property
+    def any(self) -> bool:
+        return bool(self._own or self._parts)
+
     def untouched(self, row: Row, own: Sequence[Row]) -> bool:
         return all(self._filled(row, *one) for one in self._own) and all(
             self._filled(part, *one) for part in own for one in self._parts
@@ -97,10 +122,9 @@ class _Added:
 
 def subjects(session: Session, cover: Cover, size: int) -> Iterator[list[str]]:
     """What all rows of a table are named by, a page at a time."""
-    encoders = states.encoders(cover.table, cover.keys, not is_postgresql(session))
     query = select(*(states.raw_column(cover.table.c[name]) for name in cover.keys))
     for page in session.execute(query, execution_options={"yield_per": size}).mappings().partitions():
-        yield [cover.subject(states.encoded(encoders, row)) for row in page]
+        yield states.subjects(cover, page, not is_postgresql(session))
     left = session.info.get(states.LEFT)
     if left is not None and cover.kind in states.LEAVING:
         yield from left.subjects(cover)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
-from store.sealing.coverage import Cover, Part
+from store.sealing.coverage import Cover, Part, key_text
 from store.sealing.inserts import is_postgresql
 from store.sealing.row_keys import of_keys
 from store.tables.base import UtcDateTime
@@ -101,26 +102,37 @@ def read_rows(
     """The rows of these primary keys that are there, and their parts by the rows' first key, as the
     driver gives them.
     """
-    rows = _plain_rows(session, cover.table, of_keys(session, _select(cover.table), cover, keys)) if keys else []
-    parts = _read_parts(session, cover, rows)
-    left, parts_left = _left(session, cover, keys, _subjects(session, cover, rows))
+    if not keys:
+        return [], {}
+    rows = _plain_rows(session, cover.table, of_keys(session, _select(cover.table), _keys(cover), keys))
+    parts: dict[Any, list[Row]] = {}
+    if cover.part is not None:
+        parents = [cover.part.table.c[cover.part.parent]]
+        query = of_keys(session, _select(cover.part.table), parents, (key[:1] for key in keys))
+        parts = _by_parent(session, cover.part, query)
+    left, parts_left = _left(session, cover, keys, rows)
     return [*rows, *left], parts | parts_left
 
 
-def _subjects(session: Session, cover: Cover, rows: Sequence[Row]) -> set[str]:
-    ways = encoders(cover.table, cover.keys, not is_postgresql(session))
-    return {cover.subject(encoded(ways, row)) for row in rows if not cover.skips(row)}
+def subjects(cover: Cover, rows: Sequence[Row], raw: bool) -> list[str]:
+    """What names each of these rows in its leaves."""
+    columns = []
+    for name, encode in encoders(cover.table, cover.keys, raw):
+        named = cache(lambda value, encode=encode: key_text(read_by(encode, value)))
+        columns.append(map(named, map(itemgetter(name), rows)))
+    return list(map("/".join, zip(*columns, strict=True)))
 
 
 def _left(
-    session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]], there: set[str]
+    session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]], rows: Sequence[Row]
 ) -> tuple[list[Row], dict[Any, list[Row]]]:
-    """Those rows of these keys that are not there and left the tables, where the session sees
-    such.
+    """Those rows of these keys that are not among `rows` and left the tables, where the session
+    sees such.
     """
     left = session.info.get(LEFT)
-    if left is None or cover.kind not in LEAVING:
+    if left is None or cover.kind not in LEAVING or len(rows) >= len(keys):
         return [], {}
+    there = set(subjects(cover, rows, not is_postgresql(session)))
     missing = [key for key in keys if cover.subject(dict(zip(cover.keys, key, strict=True))) not in there]
     return cast(tuple[list[Row], dict[Any, list[Row]]], left.rows(cover, missing)) if missing else ([], {})
 
@@ -128,9 +140,10 @@ def _left(
 def present(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> set[str]:
     """The subjects of those of these primary keys whose covered rows are there."""
     names = cover.keys if cover.skipped is None else (*cover.keys, cover.skipped[0])
-    query = of_keys(session, select(*(raw_column(cover.table.c[name]) for name in names)), cover, keys)
-    there = _subjects(session, cover, session.execute(query).mappings().all())
-    return there | {cover.subject(row) for row in _left(session, cover, keys, there)[0]}
+    query = of_keys(session, select(*(raw_column(cover.table.c[name]) for name in names)), _keys(cover), keys)
+    rows = [row for row in session.execute(query).mappings() if not cover.skips(row)]
+    there = set(subjects(cover, rows, not is_postgresql(session)))
+    return there | {cover.subject(row) for row in _left(session, cover, keys, rows)[0]}
 
 
 def pages(session: Session, cover: Cover, size: int) -> Iterator[list[State]]:
@@ -156,21 +169,29 @@ def _states(session: Session, cover: Cover, rows: Sequence[Row]) -> list[State]:
     return [state_of(cover, row, parts.get(row[cover.keys[0]], ()), raw=raw) for row in covered]
 
 
+def _keys(cover: Cover) -> list[Column[Any]]:
+    return [cover.table.c[name] for name in cover.keys]
+
+
 def _read_parts(session: Session, cover: Cover, rows: Sequence[Row]) -> dict[Any, list[Row]]:
-    by_parent: dict[Any, list[Row]] = {}
     if cover.part is None or not rows:
-        return by_parent
+        return {}
     parent = cover.part.table.c[cover.part.parent]
     named = type_coerce(parent, NullType()).in_([row[cover.keys[0]] for row in rows])
-    for part in _plain_rows(session, cover.part.table, _select(cover.part.table).where(named)):
-        by_parent.setdefault(part[cover.part.parent], []).append(part)
+    return _by_parent(session, cover.part, _select(cover.part.table).where(named))
+
+
+def _by_parent(session: Session, part: Part, query: Select[Any]) -> dict[Any, list[Row]]:
+    by_parent: dict[Any, list[Row]] = {}
+    for one in _plain_rows(session, part.table, query):
+        by_parent.setdefault(one[part.parent], []).append(one)
     return by_parent
 
 
 def _plain_rows(session: Session, table: Table, query: Select[Any]) -> list[Row]:
     """The rows as dictionaries, which are read several times faster than the driver's own."""
     names = tuple(item.name for item in table.c)
-    return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
+    return [dict(zip(names, row, strict=True)) for row in session.execute(query).all()]
 
 
 def _parts(part: Part, rows: Sequence[Row], raw: bool) -> Any:
@@ -191,11 +212,16 @@ def encoded(ways: Sequence[tuple[str, Encoder]], row: Row) -> Document:
     for name, encode in ways:
         value = row.get(name)
         if value is not None:
-            try:
-                document[name] = encode(value)
-            except NOT_OF_ITS_TYPE:
-                document[name] = {UNREADABLE: ascii(value)[:80]}
+            document[name] = read_by(encode, value)
     return document
+
+
+def read_by(encode: Encoder, value: Any) -> Any:
+    """What an encoder makes of a value; that it is unreadable where it is none of its column's."""
+    try:
+        return encode(value)
+    except NOT_OF_ITS_TYPE:
+        return {UNREADABLE: ascii(value)[:80]}
 
 
 @cache
@@ -209,7 +235,7 @@ def encoders(table: Table, names: tuple[str, ...], raw: bool) -> tuple[tuple[str
 def _encoder(column: Column[Any], raw: bool) -> Encoder:
     kind = column.type
     if isinstance(kind, JSON):
-        return _raw_json if raw else _json
+        return _raw_json if raw else as_json
     for known, encode in _ENCODERS:
         if isinstance(kind, known):
             return encode
@@ -253,7 +279,8 @@ def _time(value: Any) -> str:
     return as_time(value).isoformat()
 
 
-def _float(value: Any) -> float:
+def number(value: Any) -> float:
+    """A float as a state says it. Raises ValueError or TypeError for what is none."""
     if value.__class__ is float and math.isfinite(value):
         return float(value + 0.0)  # no negative zero
     if isinstance(value, (str, bytes, bool)) or not math.isfinite(value):
@@ -284,14 +311,15 @@ def short_text(value: Any) -> Any:
     return value if len(value) <= LONG else {"sha256": _sha256(value)}
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """A JSON value as a state says it."""
     plain = _plain(value)
     text = _sorted(plain)
     return plain if len(text) <= LONG else {"sha256": _sha256(text)}
 
 
 def _raw_json(value: Any) -> Any:
-    return _json(json.loads(value))
+    return as_json(json.loads(value))
 
 
 def _plain(value: Any) -> Any:
@@ -317,7 +345,7 @@ _ENCODERS: tuple[tuple[type, Encoder], ...] = (
     (Uuid, _uuid),
     (UtcDateTime, _time),
     (Boolean, _bool),
-    (Double, _float),
+    (Double, number),
     (BigInteger, _whole),
     (LargeBinary, _bytes),
 )
