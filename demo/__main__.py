@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from training.collector import collect_rarely
+
 
 def main() -> int:
     """The exit status: 0 = played, replayed and verified."""
@@ -11,6 +13,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, default=Path("var/demo"), help="emptied first; var/demo by default")
     options = parser.parse_args()
 
+    collect_rarely()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

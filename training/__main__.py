@@ -7,7 +7,6 @@ makes its own outcome.
 """
 
 import argparse
-import gc
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,15 +17,13 @@ from knowgate.errors import KnowgateError
 from services.errors import SettingInvalid
 from services.settings import read_settings
 from store.errors import ClaimLost, StoreError
+from training.collector import collect_rarely
 from training.commands.drain import add_drain
 from training.commands.extract import add_extract
 from training.commands.run import add_run
 from training.errors import TrainingError
 
 DONE, FAILED, CLAIM_LOST = 0, 1, 3
-# Loading the libraries makes half a million objects that stay. To look them over as often as Python
-# does by itself is a sixth of the time that loading takes.
-NEW_BEFORE_A_COLLECTION = 50_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,5 +75,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(NEW_BEFORE_A_COLLECTION)
+    collect_rarely()
     sys.exit(main())
