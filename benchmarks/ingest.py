@@ -38,6 +38,7 @@ from knowgate.spec import CascadeSpec, Price, TierSpec
 from services.api.arrow_body import ARROW_MEDIA_TYPE
 from services.audit.verify import verify_ledger
 from services.clock import SimulatedClock
+from services.serving import keep_loaded
 from services.settings import read_settings
 from services.web.app import create_app
 from store import schema
@@ -189,6 +190,7 @@ class Bench:
         with TestClient(
             create_app(settings, engine, clock=SimulatedClock(NOW + timedelta(hours=1))), base_url="http://127.0.0.1"
         ) as client:
+            keep_loaded()  # as `knowgate serve` does
             yield client
 
     def by_rows(self, batches: Sequence[list[Decision]], *, raw: Any = None) -> float:

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_HEAD_BYTES = 64 * 2**10
 MOST_CONNECTIONS = 2000  # and at most half of the files that this process may open
+_NEW_BEFORE_A_COLLECTION = 50_000  # objects: Python by itself looks for garbage at 700
 _PIECE = 1024  # bytes of a head that need no look of their own
 
 _turns = itertools.count()  # the event loop's clock stands still while it takes a crowd in
@@ -173,10 +174,12 @@ def _longest_waiting(among: Iterable[Any], newcomer: BoundedProtocol) -> Bounded
 
 def keep_loaded() -> None:
     """Let the garbage collector pass over what is loaded by now, for good: libraries are half a
-    million objects, and a look at them all would make somebody wait for a page.
+    million objects, and a look at them all would make somebody wait for a page. It looks over what
+    is new once in a batch of decisions, and not every few rows of it.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_NEW_BEFORE_A_COLLECTION)
 
 
 def server_config(

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from functools import cache
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from sqlalchemy import JSON, Select, inspect
@@ -32,29 +33,52 @@ def row_of(model: type[Base], *records: Any, **given: Any) -> dict[str, Any]:
     """The row of these records, the earlier ones first, None among them says nothing; `given` goes
     before all. Raises StoreError for what is given to no column, or to none that must have it.
     """
-    said: dict[str, Any] = {}
-    for record in reversed(records):
-        if record is not None:
-            names, values = _values(record.__class__)
-            said.update(zip(names, values(record), strict=True))
-    if (window := said.pop("window", None)) is not None:
-        said |= {"window_start": window.start, "window_end": window.end}
-    said |= given
-    if not given.keys() <= _keys(model):
-        strange = given.keys() - _keys(model)
-        raise StoreError(f"a {model.__tablename__} has no column {', '.join(sorted(strange))}; leave it out")
-    row = {}
-    for key, name, nullable, json in _columns(model):
-        value = said.get(key)
-        if value is None:
-            if not nullable:
-                raise StoreError(f"{name} of a {model.__tablename__} is missing: no record has it, and none was given")
-        elif json:
-            value = documents.parse(value) if isinstance(value, (str, bytes)) else value
-        elif isinstance(value, Enum):
-            value = value.value
-        row[name] = value
+    said = [record for record in records if record is not None]
+    values = [*given.values(), None]
+    for record in said:
+        values += _values(record.__class__)[1](record)
+    kinds: tuple[Any, ...] = tuple(record.__class__ for record in said)
+    row = _maker(model, tuple(given), kinds)(values)
+    for name, value in row.items():
+        if isinstance(value, Enum):
+            row[name] = value.value
+    for name in _documents(model):
+        if isinstance(row[name], (str, bytes)):
+            row[name] = documents.parse(row[name])
+    for name in _never_null(model):
+        if row[name] is None:
+            raise StoreError(f"{name} of a {model.__tablename__} is missing: no record has it, and none was given")
     return row
+
+
+@cache
+def _maker(model: type[Base], given: tuple[str, ...], kinds: tuple[Any, ...]) -> Callable[[list[Any]], dict[str, Any]]:
+    """What makes a row of the values of `given`, of None, and of the fields of records of these
+    kinds.
+    """
+    if strange := set(given) - {key for key, _ in _columns(model)}:
+        raise StoreError(f"a {model.__tablename__} has no column {', '.join(sorted(strange))}; leave it out")
+    nothing = len(given)
+    places = {name: place for place, name in enumerate(given)}
+    for place, name in enumerate(chain.from_iterable(_values(kind)[0] for kind in kinds), start=nothing + 1):
+        places.setdefault(name, place)
+    names = tuple(column.name for _, column in _columns(model))
+    pick = itemgetter(*(places.get(key, nothing) for key, _ in _columns(model)))
+    window = places.get("window")
+    if window is None:
+        return lambda values: dict(zip(names, pick(values), strict=True))
+    ends = {"window_start": "start", "window_end": "end"}
+    parts = [
+        (column.name, attrgetter(ends[key])) for key, column in _columns(model) if key in ends and key not in given
+    ]
+
+    def make(values: list[Any]) -> dict[str, Any]:
+        row = dict(zip(names, pick(values), strict=True))
+        if values[window] is not None:
+            row |= {name: part(values[window]) for name, part in parts}
+        return row
+
+    return make
 
 
 def record_of(kind: type[T], row: Any, **given: Any) -> T:
@@ -80,17 +104,19 @@ def _values(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any
 
 
 @cache
-def _keys(model: type[Base]) -> frozenset[str]:
-    return frozenset(key for key, *_ in _columns(model))
+def _columns(model: type[Base]) -> tuple[tuple[str, Any], ...]:
+    """The model's name of each column, and the column."""
+    return tuple(inspect(model).columns.items())
 
 
 @cache
-def _columns(model: type[Base]) -> tuple[tuple[str, str, bool, bool], ...]:
-    """Per column the model's name of it, its own, whether it may be null, and whether it holds
-    JSON.
-    """
-    columns = inspect(model).columns.items()
-    return tuple((key, c.name, bool(c.nullable), isinstance(c.type, JSON)) for key, c in columns)
+def _documents(model: type[Base]) -> tuple[str, ...]:
+    return tuple(column.name for _, column in _columns(model) if isinstance(column.type, JSON))
+
+
+@cache
+def _never_null(model: type[Base]) -> tuple[str, ...]:
+    return tuple(column.name for _, column in _columns(model) if not column.nullable)
 
 
 @cache

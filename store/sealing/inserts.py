@@ -7,8 +7,9 @@ PostgreSQL, by executemany on SQLite.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from store.errors import NaiveTime
 from store.tables.base import Base
 
 Rows = Sequence[Mapping[str, Any]]
+_Write = Callable[[Any], Any]  # a value as the driver takes it
 _PAGE = 5000  # rows in one statement
 
 
@@ -56,24 +58,38 @@ def copy_rows(session: Session, table: Table, rows: Rows) -> None:
     """
     if not rows:
         return
-    if not is_postgresql(session):
-        session.execute(sqlite.insert(table), list(rows))
-        return
+    names = list(rows[0])
+    connection = session.connection()
+    prepare = connection.dialect.identifier_preparer
+    into = f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
+    written: list[_Write | None]
+    if is_postgresql(session):
+        written = [json.dumps if isinstance(table.c[name].type, sa.JSON) else None for name in names]
+        _copy(connection, f"COPY {into} FROM STDIN", _lines(names, written, rows))
+    else:
+        kinds = [table.c[name].type.dialect_impl(connection.dialect) for name in names]
+        written = [kind.bind_processor(connection.dialect) for kind in kinds]
+        places = ", ".join("?" * len(names))
+        connection.exec_driver_sql(f"INSERT INTO {into} VALUES ({places})", list(_lines(names, written, rows)))
+
+
+def _lines(names: Sequence[str], written: Sequence[_Write | None], rows: Rows) -> Iterator[Any]:
+    """Each row as the driver takes it, made a column after the other."""
+    columns: list[Any] = [map(itemgetter(name), rows) for name in names]
+    for at, write in enumerate(written):
+        if write is not None:
+            columns[at] = [None if value is None else write(value) for value in columns[at]]
+    return zip(*columns, strict=True)
+
+
+def _copy(connection: sa.Connection, copying: str, lines: Iterable[Any]) -> None:
     import psycopg  # an extra: SQLite does without
 
-    names = list(rows[0])
-    written = [(name, json.dumps if isinstance(table.c[name].type, sa.JSON) else None) for name in names]
-    connection = session.connection()
     driver: Any = connection.connection.driver_connection
-    prepare = connection.dialect.identifier_preparer
-    columns = ", ".join(prepare.quote(name) for name in names)
-    copying = f"COPY {prepare.format_table(table)} ({columns}) FROM STDIN"
     try:
         with driver.cursor() as cursor, cursor.copy(copying) as copy:
-            for row in rows:
-                copy.write_row(
-                    [row[name] if write is None or row[name] is None else write(row[name]) for name, write in written]
-                )
+            for line in lines:
+                copy.write_row(line)
     except psycopg.Error as error:
         raise DBAPIError.instance(copying, None, error, psycopg.Error, dialect=connection.dialect) from error
 

@@ -53,6 +53,15 @@ def test_a_row_names_every_column_and_what_nobody_says_is_null() -> None:
     assert (row["p_t"], row["entropy"], row["role"], row["action"], row["margin"]) == (0.5, 0.25, "served", None, None)
 
 
+def test_what_is_given_goes_before_the_records_and_an_earlier_record_before_a_later_one() -> None:
+    attempt = Attempt(tier=1, role=Role.SERVED, model="large", signals=Signals(p_t=0.5), entropy=0.25)
+    other = Attempt(tier=0, role=Role.SUPERSEDED, model="small", entropy=0.5, margin=0.125)
+    row = row_of(AttemptRow, attempt, other, decision_id=ID, run_propensity=0.5)
+    assert (row["tier"], row["role"], row["entropy"]) == (1, "served", 0.25)
+    assert row["margin"] is None, "what the earlier record says is None goes before what the later one says"
+    assert row["run_propensity"] == 0.5
+
+
 def test_what_a_column_must_have_and_nobody_says_is_named() -> None:
     with pytest.raises(StoreError, match="job of a job_run is missing"):
         row_of(JobRunRow, id=ID)
