@@ -94,7 +94,7 @@ def test_the_page_ends_in_a_certificate(tmp_path: Path) -> None:
     fewest, likely = re.search(r"takes (\d+) labelled decisions .* about (\d+) where", printed).groups()
     assert f"{fewest} labelled decisions are the fewest" in PAGE and f"about\n{likely} where" in PAGE
     assert "2 labels sent, 0 refused" in printed
-    assert re.search(r"certified, bundle \w+: retains [\d.]+%, drop at most 0\.0", printed)
+    assert re.search(r"certified, bundle \w+: retains [\d.]+ %, drop at most 0\.0", printed)
     later = printed.splitlines()[-40:]
     assert any(line.startswith("{") and "'retained'" in line and "observe" not in line for line in later)
 

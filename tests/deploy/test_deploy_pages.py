@@ -145,7 +145,7 @@ def test_what_the_pages_say_brings_a_deployment_up_backs_it_up_and_upgrades_it(
         write_recorded(here.folder / "outcomes.csv", now=datetime.now(UTC))
 
         printed = here.type(script("deploy.md"))
-        assert re.search(r"certified, bundle \w+: retains [\d.]+%", printed), printed
+        assert re.search(r"certified, bundle \w+: retains [\d.]+ %", printed), printed
         assert re.search(r'"tier_name": "small", "reason": "retained"', printed), printed
         # The drill waits for it. Not `ALERTS`: Prometheus writes none before its third evaluation.
         assert "KnowgateKeepsNothing" in printed.splitlines(), printed

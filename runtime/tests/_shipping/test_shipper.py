@@ -252,6 +252,8 @@ def test_draining_gives_up_after_its_time_and_leaves_the_rest_to_the_next_proces
         spool.append(decision())
         shipper = Shipper(spool, service)
         assert not shipper.drain(0.05)
+        while shipper.last_error is None:  # a busy machine may not have come to the first try by then
+            assert not shipper.drain(0.05)
         shipper.close()
         assert shipper.last_error == named
     service.failures = []
