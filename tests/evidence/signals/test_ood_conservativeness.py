@@ -1,5 +1,7 @@
 """What the OOD gate costs, and where that is not identified."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,18 @@ def test_the_matched_comparison_by_hand() -> None:
     assert (figure.difference, figure.ratio) == (pytest.approx(0.5), pytest.approx(3.0))
     assert (figure.uncovered, figure.labels) == (0.0, 8)
     assert figure.difference_low < 0.5 < figure.difference_high
+
+
+def test_the_ratio_has_the_interval_of_two_shares_that_have_nothing_in_common() -> None:
+    # 240 of 400 unlike answers escalated, 160 of 800 like ones: the variance of a ratio's logarithm
+    # is the sum of (1 - p) / (n p), and two further rows of each hardly matter here.
+    sent = [1] * 240 + [0] * 160 + [1] * 160 + [0] * 640
+    unlike, n = [1] * 400 + [0] * 800, 1200
+    figure = matched_escalation_of(sent, unlike, [1] * n, [1.0] * n, [0.5] * n, [10.0] * n)
+    reach = 1.96 * math.sqrt(0.4 / 240 + 0.8 / 160)
+    assert figure.ratio == pytest.approx(3.0)
+    assert figure.ratio_low == pytest.approx(3.0 * math.exp(-reach), rel=0.005)
+    assert figure.ratio_high == pytest.approx(3.0 * math.exp(reach), rel=0.005)
 
 
 def test_what_has_no_like_answer_beside_it_is_said_and_not_compared() -> None:
